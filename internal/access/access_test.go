@@ -123,8 +123,8 @@ func TestEveryCombinationOfProofsAndAges(t *testing.T) {
 	}
 }
 
-// A proof that a wrong clock dated 400 days ahead is never fresh, whenever it is asked for,
-// until the right clock has come to its date.
+// A proof that a wrong clock dated 400 days ahead isn't fresh at any time until the right clock
+// has reached its date.
 func TestProofsOfAWrongClockAreNotFreshForAYear(t *testing.T) {
 	const ahead = 400 * 24 * time.Hour
 	at := testkit.Start.Add(ahead)

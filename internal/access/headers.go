@@ -92,7 +92,7 @@ func IsProxyHeader(plain string) bool {
 
 // IsProxyAlias reports whether CGI, WSGI or PHP would read a header as one that proxies write
 // (see [IsProxyHeader]) although its canonical name is another, such as X_forwarded_for or
-// X.real.ip. No client sends one by accident.
+// X.real.ip. Clients don't send such a header by accident.
 func IsProxyAlias(name string) bool { return !isPlainName(name) && IsProxyHeader(PlainHeader(name)) }
 
 // HeaderLine returns the number of bytes that a header takes in a request, with its line end.

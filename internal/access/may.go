@@ -5,7 +5,7 @@ import "github.com/sallyport/sallyport/internal/account"
 // Action is what a person with a role does on the pages below /admin.
 type Action int
 
-// The actions. The zero value is none of them, so that nobody may take it (F5).
+// The actions. The zero value isn't an action, and no role may take it (F5).
 const (
 	_              Action = iota
 	See                   // an account and its events, the lists, the audit log

@@ -7,8 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 )
 
-// Every pair of roles and every action, D-I7. The table has the roles of the targets whom a person
-// with a role may act on.
+// Every pair of roles and every action, D-I7. The table has, for each role and action, the roles
+// of the accounts that it may act on.
 func TestEveryPairOfRolesAndEveryAction(t *testing.T) {
 	var (
 		all     = account.Roles()

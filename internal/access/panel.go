@@ -22,8 +22,8 @@ type Panel struct {
 	// the visit.
 	Shared bool
 
-	// ForgetAtSignOut means that the browser is told to delete the panel's cookies and
-	// stored data at a sign-out and when another account enters the panel.
+	// ForgetAtSignOut means that headers make the browser delete the panel's cookies and stored
+	// data at a sign-out and when another account enters the panel.
 	ForgetAtSignOut bool
 
 	// PercentIdentity means that the identity headers are percent-encoded, so that they are

@@ -72,7 +72,7 @@ func readPair(pair Pair) (one *tls.Certificate, name string, err error) {
 	return &both, "", nil
 }
 
-// Unreadable adds to err, of reading a PEM file, what the operator can do.
+// Unreadable adds advice for the operator to err, an error of reading a PEM file.
 func Unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w; write the path of a PEM file, in which ~ and $ aren't expanded", err)

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// tolerance is how far behind the mark a clock may be: the three steps, of 30 s
-	// or more, for which a code is right. A clock that is set back by less makes no code right
-	// that isn't right anyway, and the clocks of nodes differ by less.
+	// tolerance is how far behind the mark a clock may be: the three steps, of 30 s or more, for
+	// which a code is right. If a clock is set back by less, the same codes are right as before,
+	// and the clocks of nodes differ by less.
 	tolerance = 90 * time.Second
 
 	// maxLeap is the most that the mark moves at once. A clock that jumps ahead for
@@ -220,7 +220,7 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 		if err != nil {
 			return fmt.Errorf("move high-water mark: %w", err)
 		}
-		if n == 0 { // another node moved the mark meanwhile
+		if n == 0 { // another node moved the mark in between
 			after, err = Read(ctx, tx)
 			before = after
 			return err
@@ -233,8 +233,8 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 	return before, after, err
 }
 
-// Accept deletes the mark, so that the next [Mark.Move] believes the clock whatever it
-// shows. It is for an operator who has set the clock right.
+// Accept deletes the mark, so that the next [Mark.Move] accepts the time of the clock. It is
+// called when an operator has stated that the clock is right.
 func Accept(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `UPDATE clock SET high_water_at = NULL, leapt_at = NULL, seen_at = NULL, version = version + 1`)
 	if err != nil {

@@ -110,6 +110,6 @@ func copyBeforeMigration(ctx context.Context, d *DB, version int64) error {
 	if err := d.CopyTo(ctx, f.Name()); err != nil {
 		return err
 	}
-	// The copy's name must survive a power cut as the migration does.
+	// The copy's name must survive a power cut, since the migration does.
 	return f.Replace(fmt.Sprintf("%s.before-%d-%s", path, version, date))
 }

@@ -49,7 +49,8 @@ func TestMigrationBesideThoseThatLockTheSchema(t *testing.T) {
 				d, other := testkit.Open(t, url), testkit.Open(t, url)
 				must(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
 				own := int64(len(db.Migrations()))
-				// Shorter than PostgreSQL's deadlock_timeout, so that a deadlock ends do.
+				// The time is shorter than PostgreSQL's deadlock_timeout, so that a deadlock ends
+				// the call of do.
 				const sleep = `SELECT pg_sleep(0.5)`
 				step := db.Step(own+1, 2, `ALTER TABLE `+table+` ADD COLUMN later TEXT`, sleep)
 				migrated := make(chan error, 1)

@@ -110,8 +110,8 @@ func parsePostgres(name, rawURL string) (*pgx.ConnConfig, error) {
 	}
 	cfg.ConnectTimeout = connectTimeout
 	cfg.RuntimeParams["application_name"] = "sallyport"
-	// A standby may lag, and would accept what the primary has ended already. If
-	// the URL names several hosts, pgx tries the next one.
+	// A standby may lag, and would then accept sessions and codes that the primary has already
+	// ended. If the URL names several hosts, pgx tries the next one.
 	cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	return cfg, nil
 }

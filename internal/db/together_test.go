@@ -241,7 +241,8 @@ func TestUnansweredCommitIsAnErrorForAll(t *testing.T) {
 	wantEqual(t, "afterwards", names(t, direct.Reader()), "a", "b", "c")
 }
 
-// A change that meets a lock after others have run leaves them, and waits for it alone.
+// If a change in a shared transaction finds a locked row, it leaves the transaction and waits in
+// one of its own.
 func TestChangeThatWaitsForALockLeavesItsTransaction(t *testing.T) {
 	d := openPostgres(t)
 	mustExec(t, d, `INSERT INTO groups (name, created_at) VALUES ('locked', 0)`)
@@ -264,7 +265,7 @@ func TestChangeThatWaitsForALockLeavesItsTransaction(t *testing.T) {
 	wantEqual(t, "afterwards", column(t, d, `SELECT created_at FROM groups WHERE name = 'locked'`), "2")
 }
 
-// A slow change doesn't stop those behind it.
+// A slow change doesn't delay the changes behind it.
 func TestSlowChangeDoesNotHoldUpOthers(t *testing.T) {
 	d := openPostgres(t)
 	gate, runs := make(chan struct{}), make(chan struct{})

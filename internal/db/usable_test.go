@@ -52,7 +52,7 @@ func TestRequirementIsNeverLowered(t *testing.T) {
 	})
 }
 
-// A node may use something new while another one migrates to a still newer version.
+// A node may call Require while another node migrates the schema to a still newer version.
 func TestMigrationKeepsARequirementOfMeanwhile(t *testing.T) {
 	t.Parallel()
 	url := testkit.DatabaseURL(t, "postgres")

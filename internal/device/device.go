@@ -110,7 +110,7 @@ func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, no
 	if len(tokens) == 0 {
 		return token, false, insert(ctx, tx, accountID, from, now)
 	}
-	// The subquery picks one row, in case the cookie was given two tokens of the account.
+	// The subquery picks one row, in case the cookie has two tokens of the account.
 	places, args := hashPlaceholders(tokens, 6, accountID, secret.Hash(token.Reveal()), db.At{Time: now}, from.Address, from.UserAgent)
 	n, err := db.Exec(ctx, tx, `
 		UPDATE devices SET token_hash = $2, used_at = $3, address = $4, browser = $5

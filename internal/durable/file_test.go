@@ -14,8 +14,8 @@ var (
 	errLinks = errors.New("no links here")
 )
 
-// platter is what a power cut leaves: files with the content that was synced,
-// under the names that their directories had when those were synced.
+// platter simulates a disk that loses its power: it keeps the synced content of files, under the
+// names that were in their directories when these were synced.
 type platter struct {
 	t       *testing.T
 	content map[uint64]string // of synced files, by inode

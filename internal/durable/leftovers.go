@@ -17,9 +17,10 @@ var earlier = []string{".keyring-*", ".before-*"}
 // the slowest backup takes.
 const leftoverAge = 24 * time.Hour
 
-// RemoveLeftovers removes the temporary files that a killed command or server left in dir:
-// copies of the database and of the key ring. It continues after an error and returns all
-// errors. The files harm only by the secrets in them, so callers may go on.
+// RemoveLeftovers removes the temporary files that a killed command or server left in dir: copies
+// of the database and of the key ring. It continues after an error and returns all errors.
+// Left-over files take space and contain secrets, but don't affect the program, so callers may
+// ignore the error.
 func RemoveLeftovers(dir string, now time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

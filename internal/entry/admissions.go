@@ -61,7 +61,7 @@ func (k *Admissions) get(hash tokenHash, now time.Time) *Visitor {
 }
 
 // evictionCount returns the number of evictions so far. Callers call it before they read the
-// database and hand it to add: an eviction in between may concern what they read.
+// database and hand it to add: an eviction in between may concern the rows that they read.
 func (k *Admissions) evictionCount() (evictions uint64) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()

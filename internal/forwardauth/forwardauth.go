@@ -29,7 +29,7 @@ const Prefix = "/verify/"
 // use it: a proxy forwards only requests for the portal's own host name to the portal.
 const Host = "sallyport"
 
-// question is the client's request that a proxy asks about.
+// question is the client's request about which a proxy asks.
 type question struct {
 	method string
 	host   string // with or without a port

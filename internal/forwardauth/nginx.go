@@ -15,9 +15,9 @@ func nginx() dialect {
 	return dialect{path: Prefix + "nginx", reads: originalHeaders(), read: readOriginal, address: addressInRealIP}
 }
 
-// nginxRefused returns the dialect of the second question that nginx asks after a refusal: the
-// answer goes to the client. With proxy_intercept_errors, nginx also asks after the panel
-// itself refused a request.
+// nginxRefused returns the dialect of the second question, which nginx asks after a refusal and
+// whose answer it sends to the client. With proxy_intercept_errors, nginx also asks it when the
+// panel itself refused a request.
 func nginxRefused() dialect {
 	return dialect{path: Prefix + "nginx/refused", reads: originalHeaders(), read: readOriginal, address: addressInRealIP, forwardsAnswers: true, afterRefusal: true}
 }

@@ -187,7 +187,7 @@ func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Reques
 	return g.Entry.Admit(ctx, panel, asked)
 }
 
-// forward sends the request to the panel, and meanwhile watches its visit or machine pass.
+// forward sends the request to the panel, and watches its visit or machine pass until it ends.
 func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a entry.Admission) {
 	var err error
 	if a.BearerID() != "" {

@@ -1,6 +1,6 @@
-// Package label normalizes and checks the names that users give to things and to themselves,
-// such as "Phone" or "👩‍🚀 Ada". Such a name doesn't identify an account; it must be readable,
-// and must not change how the text beside it looks.
+// Package label normalizes and checks names that users choose for display, such as "Phone" or
+// "👩‍🚀 Ada". Such a name doesn't identify an account; it must be readable, and must not change
+// how the text beside it looks.
 package label
 
 import (

@@ -276,7 +276,7 @@ func TestScheduledBackupsAreMadeAndThinnedOut(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "sallyport-mine.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Made while the clock was wrong: it neither counts nor goes.
+	// A backup that was made while the clock was wrong is neither counted nor removed.
 	if err := os.WriteFile(filepath.Join(dir, "sallyport-20991231-120000.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestScheduledBackupsAreEncryptedForTheRecipients(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// Of the days before the recipients were named: thinned out like the others.
+	// Plain backups, made before the recipients were configured, are removed by the same rules.
 	for _, name := range []string{"sallyport-20261121-120000.db", "sallyport-20261122-120000.db"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)

@@ -29,8 +29,8 @@ func note(t *testing.T, d *db.DB, ring *secret.Ring, n int) audit.Head {
 	return head
 }
 
-// A thief has a copy of the key ring, and may write to the database. After "key add" and
-// "key rotate --drop" he can't replace the end of the log by one of his own.
+// An attacker has a copy of the key ring and write access to the database. After "key add" and
+// "key rotate --drop" they can't replace the end of the log by a forged one.
 func TestStolenRingSealsNothingAfterItsKeysWereDropped(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestStolenRingSealsNothingAfterItsKeysWereDropped(t *testing.T) {
 	}
 }
 
-// A node that got no newer ring yet, and one that has the newest, seal one chain.
+// A node with an old ring and a node with the newest ring seal one chain.
 func TestNodesWithDifferentRingsSealOneChain(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {

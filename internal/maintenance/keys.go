@@ -123,7 +123,7 @@ func (k *Keys) Check(ctx context.Context) (SealedReport, error) {
 			}
 			for _, one := range batch {
 				if one.Place == (secret.Place{}) {
-					continue // the row was removed meanwhile
+					continue // the row was removed in between
 				}
 				if _, err := k.Ring.Open(one.Place, one.Bytes); err != nil {
 					found.Closed = append(found.Closed, Closed{Column: column.name, Row: one.ID, Key: secret.KeyOf(one.Bytes), Reason: err})

@@ -68,8 +68,8 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 			if _, err := keys.Add(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			// The first run dies while it looks at its second batch, of which
-			// PostgreSQL has stored what was done.
+			// The first run is killed during its second batch. PostgreSQL keeps what the run has
+			// stored by then.
 			passwords := sealedColumn{"passwords.phc", password.Sealed, nil}
 			ctx, kill := context.WithCancel(context.Background())
 			done := 0

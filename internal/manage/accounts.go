@@ -101,7 +101,7 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 			return err
 		}
 		if before.Email == email {
-			return nil // a notice would say that the address is no longer the account's
+			return nil // a notice would wrongly say that the address was changed
 		}
 		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
 			return err
@@ -141,12 +141,13 @@ func (m Accounts) Enable(ctx context.Context, by Actor, a account.Account) error
 	})
 }
 
-// ErrEmailMeanwhile means that the account got another address while an operator confirmed one.
+// ErrEmailMeanwhile means that the account's address changed while an operator confirmed the
+// earlier one.
 var ErrEmailMeanwhile = errors.New("the email address has just changed, so nothing was confirmed")
 
-// VerifyEmail stores, by the word of an operator, that the account's address reaches its owner. It
-// returns [account.ErrEmailInvalid] if the account has no address, and [ErrEmailMeanwhile] if it
-// has another one than a: the word was for that.
+// VerifyEmail records that an operator confirms the account's address as its owner's. It returns
+// [account.ErrEmailInvalid] if the account has no address, and [ErrEmailMeanwhile] if its address
+// is no longer that of a, which the operator confirmed.
 func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) error {
 	word := a.Email
 	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
@@ -166,7 +167,7 @@ func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) 
 }
 
 // SetRole gives an account another role. If a node runs a version that can't read that role, it
-// returns an error that wraps [cluster.ErrNotYet], and changes nothing.
+// returns an error that wraps [cluster.ErrNotYet] and has no effect.
 func (m Accounts) SetRole(ctx context.Context, by Actor, a account.Account, role account.Role) error {
 	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		if a.Role == role {

@@ -19,5 +19,6 @@
 // fresh proof: the route list of the pages does that before it calls them. Any error that a
 // function doesn't name means that the change was not made.
 //
-// The package opens no session. It owns no table; the packages of the nouns do.
+// The package opens no session. It owns no table: the packages account, authenticator, pass,
+// session and others own them.
 package manage

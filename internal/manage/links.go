@@ -82,7 +82,7 @@ func lockedTicket(ctx context.Context, tx *db.Tx, token string, now time.Time) (
 	if owner.Disabled() {
 		return ticket.Ticket{}, ticket.ErrInvalid
 	}
-	// The holder of the lock may have revoked the link.
+	// The transaction that held the lock before may have revoked the link.
 	return ticket.ByToken(ctx, tx, token, now)
 }
 
@@ -163,7 +163,8 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 	return opened, nil
 }
 
-// NewOwner has the choices of a user with a link. Name and Email count only for a setup link.
+// NewOwner has the fields of a form that a link opens. Name and Email are used only for a setup
+// link.
 type NewOwner struct {
 	Name     string
 	Email    string

@@ -8,11 +8,11 @@ import (
 	"github.com/sallyport/sallyport/internal/outbox"
 )
 
-// Messages changes what waits to be sent.
+// Messages changes the messages that wait to be sent.
 type Messages struct{ *base }
 
-// Retry lets the servers try messages again at once that wait after a failure, or only the one
-// with the id unless it is empty. It returns how many.
+// Retry makes messages that wait after a failure due now: the one with the id, or all if the id
+// is empty. It returns their number.
 func (m Messages) Retry(ctx context.Context, by Actor, id string) (n int, err error) {
 	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if n, err = outbox.Retry(ctx, tx, id, m.login.Clock()); err != nil || n == 0 {

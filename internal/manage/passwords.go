@@ -29,8 +29,8 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 		return secret.Text{}, err
 	}
 	phc, err := m.login.HashNew(ctx, me.Account, typed)
-	// The current password was right, whatever follows. The transaction below may change no
-	// network's row of the ledger, see [db.DB.WriteTogether].
+	// Give back now, since the current password was right even if the change fails. The
+	// transaction below must not change a network's row of the ledger; see [db.DB.WriteTogether].
 	if err := errors.Join(err, m.login.GiveBack(ctx, reservation)); err != nil {
 		return secret.Text{}, err
 	}
@@ -59,7 +59,7 @@ func (m Passwords) Set(ctx context.Context, by Actor, a account.Account, typed s
 		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}
-		// The holder of an invitation could replace this password.
+		// A person with an invitation link could replace this password.
 		if _, err := ticket.Revoke(ctx, tx, ticket.Invitation, a.ID); err != nil {
 			return err
 		}

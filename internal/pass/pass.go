@@ -88,8 +88,8 @@ func (p Pass) IsValidFor(owner account.Account) bool {
 	return !owner.Disabled() && p.Stamp == owner.Stamp
 }
 
-// IsStrong reports whether the pass was made with no less than a sign-in with two factors: in
-// such a session or on the command line.
+// IsStrong reports whether the pass was made in a session with two proven factors or on the
+// command line.
 func (p Pass) IsStrong() bool { return p.ByOperator || authenticator.AAL(p.Proofs) >= 2 }
 
 // Expired reports whether the pass is past its end at now.
@@ -277,9 +277,9 @@ func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	return nil
 }
 
-// datedAsOld returns the proofs with the epoch as the date of those made after latest. Their
-// real dates are unknown. They go on counting towards a level, but never as recent: without
-// this they would be fresh once more when the right clock passes their dates.
+// datedAsOld returns the proofs with the times after latest replaced by the epoch, since the real
+// times are unknown. These proofs still count towards a level, but never as recent. Otherwise
+// they would be fresh again when the right clock reaches their times.
 func datedAsOld(proofs []authenticator.Proof, latest time.Time) []authenticator.Proof {
 	dated := slices.Clone(proofs)
 	for i := range dated {

@@ -158,8 +158,8 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 	})
 }
 
-// An added authenticator changes the stamp of an account and of its strong passes. A pass that
-// was made with less, that has another stamp already or that is another account's doesn't get it.
+// An added authenticator changes the stamp of an account and of its strong passes. A weaker pass,
+// a pass that already has another stamp and a pass of another account don't get it.
 func TestOnlyStrongPassesGetTheNewStamp(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada, bob := newOwner(t, d, "ada"), newOwner(t, d, "bob")
@@ -226,8 +226,8 @@ func (q *beforeSecondRead) QueryContext(ctx context.Context, query string, args 
 	return q.Querier.QueryContext(ctx, query, args...)
 }
 
-// A pass and its account are read one after the other. A new stamp in between must not refuse a
-// pass that got it too, and must refuse one that didn't.
+// A pass and its account are read one after the other. If the stamp changes in between, a pass
+// that got the new stamp must still be admitted, and one that didn't must be refused.
 func TestNewStampWhileAPassIsRead(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		for name, test := range map[string]struct {

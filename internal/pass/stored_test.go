@@ -48,7 +48,7 @@ func TestCorruptPassesAreDenied(t *testing.T) {
 	})
 }
 
-// A pass that can't be read doesn't keep an authenticator from being added, and can be revoked.
+// A pass that can't be read doesn't prevent the addition of an authenticator, and can be revoked.
 func TestCorruptPassesCanBeRevoked(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := newOwner(t, d, "ada")
@@ -109,8 +109,8 @@ func TestPassGetsNoProofsOfTheFuture(t *testing.T) {
 	})
 }
 
-// A pass that was made while the clock was ahead keeps its level, but its proofs are never
-// fresh: not now, and not when the right clock comes to the dates that they had.
+// A pass that was made while the clock was ahead keeps its level, but its proofs are never fresh:
+// not now, and not when the right clock reaches their former times.
 func TestClampTimesMakesProofsOfTheFutureOld(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const leap = 30 * 24 * time.Hour

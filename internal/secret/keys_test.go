@@ -145,8 +145,8 @@ func TestRingFollowsItsOwnFileOnly(t *testing.T) {
 	}
 }
 
-// A node that has the spare key in its copy of the file learns of another node's
-// rotation from what that node sealed.
+// A node whose file has the spare key notices another node's rotation when it opens a secret that
+// the other node sealed under that key.
 func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
 	set := NewRing().set.Load().withFresh()
 	here, there := ringOf(set), ringOf(set.rotated())

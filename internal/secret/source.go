@@ -95,8 +95,8 @@ func (s Source) readCredential() (*Ring, error) {
 	return ring, nil
 }
 
-// readFile returns the content and the mode of a file. It refuses what can't be a
-// key ring: anything but a regular file, and a file that is too large.
+// readFile returns the content and the mode of a file. It returns an error for anything but a
+// regular file, and for a file that is too large for a key ring.
 func readFile(path string) ([]byte, fs.FileMode, error) {
 	// O_NONBLOCK, since opening a named pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)

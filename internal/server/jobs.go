@@ -120,8 +120,8 @@ func (p *Portal) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
 	p.stopSending(ctx)
-	// Without the lease, since its holder may be dead. If two nodes seal at once, one
-	// succeeds.
+	// Seal without the lease, since the node that holds it may be dead. If two nodes seal at
+	// once, one succeeds.
 	n, err := p.sealBatch(ctx)
 	for err == nil && n > 0 {
 		n, err = p.sealBatch(ctx)
@@ -131,8 +131,8 @@ func (p *Portal) rest(ctx context.Context) {
 	}
 }
 
-// sendTime is how much of the last work's time messages that are under way may take. One that is
-// cut off is sent again.
+// sendTime is the part of restTime in which messages that are being sent may finish. A message
+// that is cut off is sent again.
 const sendTime = restTime - 2*time.Second
 
 func (p *Portal) stopSending(ctx context.Context) {
@@ -255,7 +255,8 @@ func (p *Portal) Sweep(ctx context.Context) error {
 			login.ExpireAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
 			pass.Expire, authenticator.ExpirePending, ticket.Expire, throttle.Expire, p.Outbox.Expire,
 		} {
-			// In its own transaction, so that a slow one doesn't delay or undo the others.
+			// Each deletion has its own transaction, so that a slow one doesn't delay or undo the
+			// others.
 			failed = append(failed, p.DB.Write(ctx, func(tx *db.Tx) error { return sweep(ctx, tx, now) }))
 		}
 		return errors.Join(failed...)

@@ -76,7 +76,7 @@ func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 	}
 	measure := func(want bool, nodes ...*Portal) {
 		t.Helper()
-		// At the second time each node reads what one of them counted the first time.
+		// The second time, each node reads the result that one of them stored the first time.
 		for range 2 {
 			testkit.Race(len(nodes), func(i int) string {
 				if err := nodes[i].Measure(ctx); err != nil {

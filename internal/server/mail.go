@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Mailer returns what sends the portal's mails, or nil if the configuration has no mail. It reads
-// the files of the password and the CA.
+// Mailer returns the mailer of the portal, or nil if the configuration has no mail. It reads the
+// files of the password and the CA.
 func Mailer(cfg config.Config) (*mail.Mailer, error) {
 	c := cfg.Mail
 	if c.URL == (config.MailServer{}) {
@@ -45,7 +45,7 @@ func Mailer(cfg config.Config) (*mail.Mailer, error) {
 	return m, nil
 }
 
-// MailRenderer returns what writes the portal's mails.
+// MailRenderer returns the renderer of the portal's mails.
 func MailRenderer(cfg config.Config) (*mail.Renderer, error) {
 	return mail.NewRenderer(mail.Site{URL: cfg.PortalURL() + "/", Contact: string(cfg.OperatorContact), Zone: cfg.SiteTimeZone.Location()})
 }

@@ -67,7 +67,7 @@ func (s mails) sendLink(ctx context.Context, m outbox.Message) error {
 	return s.deliver(ctx, m, letter.To, text)
 }
 
-// sendNotice sends a notice to its address, or to the account's, in its newest state.
+// sendNotice sends a notice to its address, or to the account's current address.
 func (s mails) sendNotice(ctx context.Context, m outbox.Message) error {
 	n, err := notice.Decode(m.Body)
 	if errors.Is(err, notice.ErrUnknown) {
@@ -104,7 +104,7 @@ func (s mails) sendNotice(ctx context.Context, m outbox.Message) error {
 	return s.deliver(ctx, m, to, text)
 }
 
-// classes says what follows from the class of a mail's error.
+// classes maps the class of a mail's error to that of the message's failure.
 var classes = map[mail.Class]outbox.Class{
 	mail.Temporary:  outbox.Temporary,
 	mail.Unanswered: outbox.Unsure,
@@ -113,8 +113,9 @@ var classes = map[mail.Class]outbox.Class{
 	mail.Setup:      outbox.Paused,
 }
 
-// deliver sends a mail. Its error has the class that the outbox goes by. An address that the server
-// refuses is marked before the message is given up, so that no failure loses the mark.
+// deliver sends a mail. Its error has a class of the outbox. If the server refuses the address,
+// the address is marked before the message is given up, so that a failure in between doesn't lose
+// the mark.
 func (s mails) deliver(ctx context.Context, m outbox.Message, to string, text mail.Rendered) error {
 	err := s.mailer.Send(ctx, text.Message(m.ID, to, m.CreatedAt.In(s.zone)))
 	var failed *mail.Error

@@ -14,7 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// newJournal returns the journal that tells owners what the pump has a sender for.
+// newJournal returns a journal that stores notices for the kinds of messages that the pump can
+// send.
 func newJournal(ring *secret.Ring, pump *outbox.Pump) journal.Journal {
 	return journal.Journal{Ring: ring, Tells: func(by outbox.Kind, k notice.Kind) bool { return pump.Wants(by, string(k)) }}
 }

@@ -130,7 +130,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case query && (host == forwardauth.Host || ok && one.gateway == nil):
 		rt.verify.ServeHTTP(w, r) // it checks the length of headers itself, differently for each proxy
-	// Static files need no check: the page of a refusal needs its style sheet too.
+	// Static files are served without a check, since the page of a refusal needs its style sheet.
 	case isFileBelow(access.OwnPrefix+"static/", r):
 		rt.host.Static(w, r)
 	case !ok && isFileBelow("/static/", r):

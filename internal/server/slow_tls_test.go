@@ -127,7 +127,7 @@ func TestAttack149SlowClientsOfTLS(t *testing.T) {
 	}
 }
 
-// unread is a connection with a client that doesn't read.
+// unread is a connection to a client that doesn't read.
 type unread struct{ net.Conn }
 
 func (unread) Read([]byte) (int, error) { return 0, io.EOF }

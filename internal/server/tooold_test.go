@@ -46,7 +46,8 @@ func openAt(t *testing.T, engine string) (*Portal, net.Listener, *testkit.Clock,
 	return p, listener, clock, logs
 }
 
-// A node that was frozen while the others were upgraded, and something new was used, stops.
+// A node that was frozen while the other nodes were upgraded and stored data that it can't read
+// stops.
 func TestServerThatIsTooOldStops(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -87,7 +88,7 @@ func TestServerThatIsTooOldStops(t *testing.T) {
 	}
 }
 
-// The first use came after the server had opened the database.
+// Another node stores such data after this server has opened the database.
 func TestServerThatIsTooOldDoesNotStart(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {

@@ -89,7 +89,7 @@ func webhookSender(cfg config.Config, d *db.DB, clock func() time.Time) (*outbox
 	return s, err
 }
 
-// send sends one message. Its id is that of the event, which receivers know repetitions by.
+// send sends one message. Its id is that of the event, by which receivers recognize repetitions.
 func (s noticeRequests) send(ctx context.Context, m outbox.Message) error {
 	n, err := notice.Decode(m.Body)
 	if errors.Is(err, notice.ErrUnknown) {

@@ -197,9 +197,9 @@ func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, except string) (int
 	return int(n), err
 }
 
-// Expire deletes sessions past their idle or absolute end. It skips locked rows, as all sweeps
-// do whose rows other transactions change in another order, so that they don't deadlock. It still
-// waits for a transaction that has locked a visit or handoff of such a session.
+// Expire deletes sessions past their idle or absolute end. It skips locked rows: other
+// transactions may lock these rows in another order, so that waiting could cause a deadlock. It
+// still waits for a transaction that has locked a visit or handoff of such a session.
 func Expire(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE id IN (
 		SELECT id FROM sessions WHERE expires_at <= $1 OR seen_at <= $2 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now}, db.At{Time: now.Add(-life.Idle)})
@@ -214,9 +214,9 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 	return err
 }
 
-// RevokeFuture corrects what a clock that was ahead dated after latest. It deletes sessions
-// created or renewed then and handoffs made then, and sets the last use of other sessions
-// back to latest. Of the sessions last used then it deletes those that can't be read.
+// RevokeFuture corrects rows with times after latest, which a clock that was ahead wrote. It
+// deletes sessions that were created or renewed then, and handoffs that were made then. It sets
+// the last use of other sessions back to latest, and deletes those of them that can't be read.
 func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
 	// A sign-in can renew an older session; then only the proofs have the later time. A session

@@ -24,7 +24,8 @@ func TestUnreadableSessionsAreDenied(t *testing.T) {
 		if s, _, err := ByToken(ctx, d.Reader(), token, life, testkit.Start); err == nil || s.ID != "" {
 			t.Errorf("proof of an unknown kind (F3): %+v, %v; want an error", s, err)
 		}
-		// It doesn't keep the times from being corrected, and ends with those of the future.
+		// It doesn't prevent the correction of other rows, and is revoked with the sessions of
+		// the future.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
 			if _, err := db.Exec(ctx, tx, `UPDATE sessions SET seen_at = $1`, db.At{Time: testkit.Start.Add(time.Hour)}); err != nil {
 				return err

@@ -31,8 +31,9 @@ const (
 	// an event or a row, and they must not fill the disk. Changes that end a thief's access
 	// have no limit, since the thief could use it up.
 	Change Bucket = "change"
-	// Recovery counts the mails with which the owner of an account that can't sign in asks for
-	// help. Each is a mail in a mailbox that a stranger may want to fill.
+	// Recovery counts the mails that are requested for an account, such as with a link for a new
+	// password. A stranger can request them too, and must not be able to fill the owner's
+	// mailbox.
 	Recovery Bucket = "recovery"
 	// Prefix counts failures of unknown browsers from one IPv4 /24 or IPv6 /56.
 	Prefix Bucket = "prefix"
@@ -77,7 +78,7 @@ type limit struct {
 	within time.Duration
 }
 
-// rule is what applies to one bucket.
+// rule has the limits of one bucket.
 type rule struct {
 	// limits are the limits on units. A try that exceeds one of them gets the answer full.
 	limits []limit

@@ -40,7 +40,7 @@ func TestMeasureCountsAllAccountsForAllNodes(t *testing.T) {
 	})
 }
 
-// Without the database the last known state stays in force (F1).
+// While the database is down, the last known state stays in force (F1).
 func TestInstanceStateStandsWhileTheDatabaseIsUnavailable(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)

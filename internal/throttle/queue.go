@@ -38,12 +38,12 @@ const (
 	paceWithin  = 30 * time.Minute
 
 	// pacePerAccount limits the matches from all known browsers of an account together, and
-	// separately from all unknown ones. Without it, each further known browser, which a
-	// sign-in creates, would add a pace of its own, and each sign-in writes events.
+	// separately from all unknown ones. Without it, a user could exceed the limit by making more
+	// known browsers, which each sign-in can do, and each sign-in writes events.
 	pacePerAccount = 360
 
-	// paceForEach passwords may match from each browser or network even when the account has
-	// reached pacePerAccount, so that other browsers can't shut this one out.
+	// paceForEach is the number of passwords that may match from each browser or network even
+	// when the account has reached pacePerAccount, so that other browsers can't shut it out.
 	paceForEach = 10
 )
 
@@ -60,7 +60,7 @@ func (e *PaceError) Error() string {
 
 // Place describes what a hash is for and where the request came from.
 type Place struct {
-	Account string // id of the account; empty for a hash without one, which has no pace
+	Account string // id of the account; empty for a hash without an account, which has no pace
 	Known   bool   // from a known browser of the account, or a session
 	Browser string // id of the known browser, or network of an unknown one
 }

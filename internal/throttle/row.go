@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// maxEntries limits the size of a row. No rule needs more entries, counted as prune does,
-// except the paced ones, and those need only the newest.
+// maxEntries limits the size of a row. After [prune], rules without a pace never need more
+// entries, and rules with a pace need only the newest.
 const maxEntries = 256
 
 // prune returns the row without entries that no window of the rule covers, and without the

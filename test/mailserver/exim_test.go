@@ -138,11 +138,11 @@ type read struct {
 	Defects  []string
 }
 
-// Mails with hostile names go through Exim, with STARTTLS and a password, and are read by Python's
-// email package. Attack 71: what names contain is text, and begins no header.
+// Mails with hostile names go through Exim, with STARTTLS and a password, and are read by
+// Python's email package. Attack 71: a name stays text, and can't begin a header.
 func TestAttack71MailsThroughEximAsPythonReadsThem(t *testing.T) {
 	t.Parallel()
-	// Not below t.TempDir(), in which Exim's user may not look.
+	// Don't use t.TempDir(), which Exim's user may not read.
 	dir, err := os.MkdirTemp("", "sallyport-exim-")
 	testkit.Check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -161,7 +161,7 @@ func TestAttack71MailsThroughEximAsPythonReadsThem(t *testing.T) {
 	names := []string{
 		"Phone", "👩‍🚀 هاتف", "\u202egnp.exe", "a\r\nBcc: eve@example.com\r\n\r\nb", "=?utf-8?q?=0D=0ABcc:_eve@example.com?=", "<script>alert(1)</script>", ".\r\n.\r\nQUIT\r\n", "From here",
 	}
-	// Removals, which no quota limits.
+	// Events of removals, to which no quota applies.
 	testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
 		for _, name := range names {
 			if err := p.Login.Journal.Record(t.Context(), tx, audit.Event{At: p.Clock.Now(), AccountID: ada.ID, Kind: audit.AuthenticatorRemoved, Actor: audit.ByOwner, Detail: name}); err != nil {

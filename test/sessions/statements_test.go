@@ -69,7 +69,8 @@ func forward(to, from net.Conn, before func()) {
 	}
 }
 
-// message runs the function if it is due.
+// message counts a message to the database, and runs the function before the message that was
+// chosen.
 func (i *interrupter) message() {
 	i.mu.Lock()
 	defer i.mu.Unlock()

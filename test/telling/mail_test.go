@@ -12,7 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// From a change in the portal to the mail, as the product is configured; the job sends it.
+// A change in the portal causes a mail, with the settings of the product; the job of the server
+// sends it.
 func TestChangesBecomeMails(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {

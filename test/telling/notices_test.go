@@ -22,7 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// mailbox is what a portal sent.
+// mailbox records the messages that a portal sends.
 type mailbox struct {
 	mu   sync.Mutex
 	all  []sentNotice
@@ -31,10 +31,10 @@ type mailbox struct {
 
 type sentNotice struct {
 	notice.Notice
-	to string // the address that the message is pinned to; empty: the account's
+	to string // the recipient that is stored with the message; empty: the account's address
 }
 
-// open makes the portal send mails to the mailbox, with the quotas of the product or without any.
+// open makes the portal send mails to the mailbox, with the default quotas or without quotas.
 func open(p *portal.Portal, quotas bool) *mailbox {
 	m := &mailbox{}
 	sender := outbox.Sender{Timeout: time.Minute, Send: func(_ context.Context, message outbox.Message) error {
@@ -55,7 +55,8 @@ func open(p *portal.Portal, quotas bool) *mailbox {
 	return m
 }
 
-// take sends what is due and returns what arrived since the last call, sorted by kind.
+// take sends the due messages and returns the notices that arrived since the last call, sorted by
+// kind.
 func (m *mailbox) take(t *testing.T, p *portal.Portal) []sentNotice {
 	t.Helper()
 	testkit.Check(t, p.Outbox.Run(t.Context()))
@@ -195,8 +196,8 @@ func TestChangeThatFailsTellsNobody(t *testing.T) {
 	})
 }
 
-// A mail that is given up leaves an event in the owner's activity and a line in the log; it is no
-// notice itself.
+// A mail that is given up leaves an event in the owner's activity and a line in the log. That
+// event causes no notice.
 func TestMailsThatAreGivenUpAreRecorded(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		mails := open(p, false)
@@ -232,7 +233,7 @@ func TestWaitingMailsAreResealedAndPurged(t *testing.T) {
 			t.Helper()
 			testkit.Check(t, p.Manage.Passwords.Set(ctx, manage.CommandLine(), ada, "another long password"))
 		}
-		// The sender refuses for now, so that the mail waits.
+		// The sender returns an error, so that the mail waits.
 		mails := open(p, false)
 		mails.fail = errors.New("busy")
 		set()
@@ -294,8 +295,8 @@ func TestAttack21FloodIsFolded(t *testing.T) {
 	})
 }
 
-// Operators see that the mail server refuses the password, and that a mail waits for long. People
-// can sign in all the same.
+// /readyz reports that the mail server refuses the password, and that a mail has waited for long.
+// Sign-ins still work.
 func TestReadyzNamesMailThatIsNotSent(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		mails := open(p, false)

@@ -99,7 +99,7 @@ func (h *hostileServers) change(t *testing.T) {
 	testkit.Check(t, h.Manage.Passwords.Set(t.Context(), manage.CommandLine(), h.ada, "another long password"))
 }
 
-// send sends what is due after the duration passed.
+// send lets the time pass and sends the messages that are due then.
 func (h *hostileServers) send(t *testing.T, after time.Duration) {
 	t.Helper()
 	h.Clock.Move(after)
@@ -113,9 +113,9 @@ func (h *hostileServers) unsent(t *testing.T) int {
 	return portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox`)
 }
 
-// accepted checks that the queue is empty, that of the mails which the server read in full since it
-// had the first n the last one was accepted, that there are as many as copies says, and that all
-// have one Message-ID and one content.
+// accepted checks the mails that the server has read in full, without the first n: there are
+// copies of them, the last one was accepted, and all have the same Message-ID and content. It
+// also checks that the outbox is empty.
 func (h *hostileServers) accepted(t *testing.T, n, copies int) {
 	t.Helper()
 	mails := h.good.Mails()[n:]
@@ -134,9 +134,9 @@ func (h *hostileServers) accepted(t *testing.T, n, copies int) {
 	}
 }
 
-// D-1: mail servers that fail in every way, met by a whole portal. No notice is lost: each arrives,
-// or its end is an event of the account. At most one second copy arrives, and no server gets the
-// password without TLS and a right certificate.
+// D-1: a portal with mail servers that fail in every way. No notice is lost: each arrives, or an
+// event of the account says that it was given up. At most one second copy arrives, and no server
+// gets the password without TLS and a valid certificate.
 func TestD1MailServersThatFail(t *testing.T) {
 	t.Parallel()
 	for _, engine := range testkit.Engines {
@@ -190,7 +190,7 @@ func TestD1MailServersThatFail(t *testing.T) {
 	}
 }
 
-// refusals is about answers to the sender, the recipient and the mail.
+// refusals tests servers that refuse the sender, the recipient or the mail.
 func (h *hostileServers) refusals(t *testing.T) {
 	t.Helper()
 	answer := func(code int) *smtp.SMTPError {
@@ -224,7 +224,7 @@ func (h *hostileServers) refusals(t *testing.T) {
 	}
 	h.accepted(t, before, 1)
 
-	// 5xx to the recipient or the mail ends it, which the owner reads in their activity.
+	// After 5xx for the recipient or the mail it is given up, and the owner's activity says so.
 	for _, script := range []smtpd.Script{{Rcpt: answer(550)}, {Data: answer(554)}} {
 		given := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]
 		h.good.Answer(script)
@@ -279,8 +279,8 @@ func (h *hostileServers) lostAnswers(t *testing.T) {
 	}
 }
 
-// untrusted is about a server that can't be trusted with the password, or refuses it. The queue
-// pauses, which operators see, and all of it is sent afterwards.
+// untrusted tests a server that must not get the password, or refuses it. The queue pauses,
+// /readyz reports that, and the mails are sent afterwards.
 func (h *hostileServers) untrusted(t *testing.T, name string, server *smtpd.Server) {
 	t.Helper()
 	before := len(h.good.Mails())

@@ -94,7 +94,7 @@ func hookSettings(t *testing.T, rawURL string) []string {
 	return []string{"SALLYPORT_WEBHOOK_URL=" + rawURL, "SALLYPORT_WEBHOOK_SECRET_FILE=" + file, "SALLYPORT_WEBHOOK_NETWORKS=127.0.0.1"}
 }
 
-// From a change to the request, as the product is configured, over every class of answer.
+// A change causes a request, with the settings of the product, for every class of answer.
 func TestChangesBecomeRequests(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestChangesBecomeRequests(t *testing.T) {
 	}
 }
 
-// A receiver that dies and comes back, and two nodes: each event arrives once.
+// With two nodes and a receiver that stops and starts again, each event arrives once.
 func TestTwoNodesSendEachEventOnce(t *testing.T) {
 	t.Parallel()
 	h := startHook(t)

@@ -30,7 +30,8 @@ var hostile = []string{
 	strings.Repeat("x", 200), strings.Repeat("&", 200), strings.Repeat("🔐", 200), strings.Repeat("é", 200), strings.Repeat("a:", 200), "otpauth://totp/x?secret=AAAA", "Acme & Söhne: Ops",
 }
 
-// checkKeyURI fails unless the URI has the parameters it was made of, for any names.
+// checkKeyURI fails the test unless the URI has exactly the given parameters, whatever the names
+// contain.
 func checkKeyURI(t rapid.TB, issuer, account string, key []byte, p Parameters) {
 	uri := KeyURI(issuer, account, key, p)
 	if len(uri) > 400 {

@@ -250,8 +250,8 @@ func TestGuessesCostWhatTheyCanWin(t *testing.T) {
 	}
 }
 
-// TestAWindowHasThreeCodes counts the right ones of all codes with six digits, which is what the
-// unit stands for, with the longer period.
+// TestAWindowHasThreeCodes counts how many of all codes with six digits are right at one time,
+// with the longer period. A unit of the ledger stands for three right codes.
 func TestAWindowHasThreeCodes(t *testing.T) {
 	t.Parallel()
 	p := Parameters{SHA1, 6, 60 * time.Second}

@@ -48,7 +48,7 @@ func TestUnsupportedParametersAreDenied(t *testing.T) {
 				if p, err := ReadParameters(ctx, tx, a.ID); err != nil || p != (Parameters{}) {
 					t.Errorf("%v: read as %+v, %v; want none", bad, p, err)
 				}
-				// Such a row is in the way of no other.
+				// Such a row doesn't affect other rows.
 				if _, err := BringBack(ctx, tx, testkit.Start); err != nil {
 					t.Errorf("%v: BringBack: %v", bad, err)
 				}
