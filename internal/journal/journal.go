@@ -62,7 +62,7 @@ func (j Journal) tell(ctx context.Context, tx *db.Tx, n notice.Notice, f notice.
 		if err := outbox.Add(ctx, tx, j.Ring, message, n.At); err != nil {
 			return err
 		}
-		if f.FormerEmail != "" {
+		if f.FormerEmail != "" && !f.FormerTold {
 			n.Former = true
 			former := message
 			former.Address, former.Body = f.FormerEmail, n.Encode()

@@ -71,6 +71,8 @@ type Facts struct {
 	NewBrowser bool
 	// FormerEmail is the address that the account had before the event changed it.
 	FormerEmail string
+	// FormerTold: another mail tells that address of the change, with a link to undo it.
+	FormerTold bool
 }
 
 // reported maps kinds of events to the notices that report them. The other conditions are in

@@ -206,7 +206,7 @@ func (s *Service) Verify(ctx context.Context, me login.Me, token string) error {
 			if err := login.EndMailedLinks(ctx, tx, owner.ID); err != nil {
 				return err
 			}
-			if err := s.offerUndo(ctx, tx, owner, event); err != nil {
+			if facts.FormerTold, err = s.offerUndo(ctx, tx, owner, event); err != nil {
 				return err
 			}
 		}
@@ -217,21 +217,22 @@ func (s *Service) Verify(ctx context.Context, me login.Me, token string) error {
 	})
 }
 
-// offerUndo stores the link with which the owner of the former address restores it, and its mail.
-func (s *Service) offerUndo(ctx context.Context, tx *db.Tx, before account.Account, e audit.Event) error {
+// offerUndo stores the link with which the owner of the former address restores it, and its mail,
+// which reports the change too. It reports whether that address gets one.
+func (s *Service) offerUndo(ctx context.Context, tx *db.Tx, before account.Account, e audit.Event) (bool, error) {
 	if !before.EmailReachesOwner() {
-		return nil
+		return false, nil
 	}
 	offered, err := ticket.Exists(ctx, tx, ticket.UndoEmail, before.ID, e.At)
 	if err != nil || offered {
-		return err
+		return false, err
 	}
 	l := letter{Token: secret.NewToken().Reveal(), At: e.At.UnixMilli(), Address: e.Address, Browser: e.Browser}
 	m := outbox.Message{Kind: outbox.Mail, AccountID: before.ID, Address: before.Email, Topic: string(mail.UndoEmail), Body: l.encode(), Urgent: true}
 	if _, err := s.storeUndo(ctx, tx, m, l); err != nil {
-		return err
+		return false, err
 	}
-	return outbox.Add(ctx, tx, s.Login.Ring, m, e.At)
+	return true, outbox.Add(ctx, tx, s.Login.Ring, m, e.At)
 }
 
 // storeUndo stores the link that restores the address to which its mail goes.
