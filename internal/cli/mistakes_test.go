@@ -103,6 +103,8 @@ var mistakes = []mistake{
 	{"a secret that others may read", webhookSettings("DIR/good.pem"), 3, "webhook.secret_file", "run: chmod 600"},
 	{"no secret", webhookSettings("DIR/empty.txt"), 3, "webhook.secret_file", "contains no secret; write a line such as the output of: echo"},
 	{"a key as secret", webhookSettings("DIR/good.key"), 3, "webhook.secret_file", "line 1 doesn't begin with whsec_; write a line such as"},
+	{"no CA of the receiver", "webhook:\n  url: https://hooks.test\n  ca: DIR/none.pem\n  secret_file: DIR/empty.txt\n", 3, "webhook.ca", "write the path of a PEM file"},
+	{"a key as CA of the receiver", "webhook:\n  url: https://hooks.test\n  ca: DIR/good.key\n  secret_file: DIR/empty.txt\n", 3, "webhook.ca", "-----BEGIN CERTIFICATE-----"},
 	{"an event that doesn't exist", webhookSettings("DIR/empty.txt") + "  events:\n    - new_browser\n    - password\n", 6, "webhook.events[1]", "write some of two_factor_enabled, "},
 	{"a webhook in a private network", "webhook:\n  url: https://10.0.0.1/hook\n  secret_file: DIR/empty.txt\n", 2, "webhook.url", "name its network in webhook.networks"},
 	{"a webhook without TLS", "webhook:\n  url: http://hooks.test/hook\n  secret_file: DIR/empty.txt\n", 2, "webhook.url", "write https://"},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -50,5 +51,21 @@ func TestWebhookTestPrintsTheRequest(t *testing.T) {
 	s.Close()
 	if code, out, errs := call(environ, "", "webhook", "test"); code != exitFailed || !strings.Contains(errs, "connection refused") {
 		t.Errorf("no receiver: exit code %d\n%s%s", code, out, errs)
+	}
+}
+
+func TestWebhookTestTrustsTheCA(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
+	defer s.Close()
+	dir := t.TempDir()
+	secrets, ca := filepath.Join(dir, "secrets"), filepath.Join(dir, "ca.pem")
+	must(t, os.WriteFile(secrets, []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"), 0o600))
+	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644))
+	environ := []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_WEBHOOK_URL=" + s.URL, "SALLYPORT_WEBHOOK_SECRET_FILE=" + secrets, "SALLYPORT_WEBHOOK_NETWORKS=127.0.0.1"}
+	if code, out, errs := call(environ, "", "webhook", "test"); code != exitFailed || !strings.Contains(errs, "certificate") {
+		t.Errorf("without the CA: exit code %d\n%s%s", code, out, errs)
+	}
+	if code, out, errs := call(append(environ, "SALLYPORT_WEBHOOK_CA="+ca), "", "webhook", "test"); code != 0 {
+		t.Errorf("with the CA: exit code %d\n%s%s", code, out, errs)
 	}
 }

@@ -173,6 +173,9 @@ type Config struct {
 		// receiver changes to another secret. Others must not be able to read it, and the group
 		// only if root owns it. It is read at the start.
 		SecretFile string `yaml:"secret_file"`
+		// CA is a PEM file with the certificates of the CAs that may have issued the receiver's
+		// certificate. It replaces this machine's CAs and is read at the start.
+		CA string `yaml:"ca"`
 		// Events are the types of events that are sent. Empty: all.
 		Events []string `yaml:"events"`
 		// Networks are those in which the receiver may be besides the Internet: private,

@@ -79,6 +79,7 @@ func (c Config) Warnings() Faults {
 	check("mail.password_file", c.Mail.PasswordFile)
 	check("mail.ca", c.Mail.CA)
 	check("webhook.secret_file", c.Webhook.SecretFile)
+	check("webhook.ca", c.Webhook.CA)
 	for i, pair := range c.TLS.Certificates {
 		check(fmt.Sprintf("tls.certificates[%d].cert", i), pair.Cert)
 		check(fmt.Sprintf("tls.certificates[%d].key", i), pair.Key)

@@ -104,7 +104,7 @@ func checkWebhook(c Config, fault func(err error, keys ...string)) {
 	w := c.Webhook
 	if w.URL == (WebhookURL{}) {
 		none := errors.New("has no effect until webhook.url is set: write there where events go, such as https://hooks.example.com/sallyport")
-		for key, set := range map[string]bool{"webhook.secret_file": w.SecretFile != "", "webhook.events": len(w.Events) > 0, "webhook.networks": len(w.Networks) > 0} {
+		for key, set := range map[string]bool{"webhook.secret_file": w.SecretFile != "", "webhook.ca": w.CA != "", "webhook.events": len(w.Events) > 0, "webhook.networks": len(w.Networks) > 0} {
 			if set {
 				fault(none, key, "webhook.url")
 			}
@@ -113,6 +113,9 @@ func checkWebhook(c Config, fault func(err error, keys ...string)) {
 	}
 	if w.SecretFile == "" {
 		fault(errors.New(`needs webhook.secret_file, the file with the secret that signs requests; make one with: (umask 077; echo "whsec_$(openssl rand -base64 32)" > webhook-secret)`), "webhook.url", "webhook.secret_file")
+	}
+	if w.CA != "" && w.URL.Origin.Scheme == "http" {
+		fault(fmt.Errorf("has no effect, since requests to %s are sent without TLS; delete it, or write https://", w.URL), "webhook.ca", "webhook.url")
 	}
 	for i, kind := range w.Events {
 		if slices.Contains(w.Events[:i], kind) {

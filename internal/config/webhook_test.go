@@ -38,6 +38,8 @@ func TestFaultsOfTheWebhook(t *testing.T) {
 
 		{"no secret", "webhook:\n  url: https://hooks.example.com\n", "sallyport.yaml:2: webhook.url: needs webhook.secret_file"},
 		{"a key without url", "webhook:\n" + file, "sallyport.yaml:2: webhook.secret_file: has no effect until webhook.url is set"},
+		{"a CA without url", "webhook:\n  ca: /ca.pem\n", "sallyport.yaml:2: webhook.ca: has no effect until webhook.url is set"},
+		{"a CA without TLS", "webhook:\n  url: http://127.0.0.1/\n  ca: /ca.pem\n" + file, "sallyport.yaml:3: webhook.ca: has no effect, since requests to http://127.0.0.1"},
 		{"an event twice", "webhook:\n  url: https://hooks.example.com\n  events: [a, b, a]\n" + file, "sallyport.yaml:3: webhook.events: has \"a\" twice"},
 		{"no TLS to the Internet", "webhook:\n  url: http://hooks.example.com\n" + file, "sallyport.yaml:2: webhook.url: begins with http://"},
 

@@ -33,16 +33,25 @@ func Mailer(cfg config.Config) (*mail.Mailer, error) {
 		m.Password = password
 	}
 	if c.CA != "" {
-		text, err := os.ReadFile(c.CA)
-		if err != nil {
-			return nil, faultAt("mail.ca", "%v", certs.Unreadable(err))
-		}
-		m.Roots = x509.NewCertPool()
-		if !m.Roots.AppendCertsFromPEM(text) {
-			return nil, faultAt("mail.ca", "there is no certificate in %s; it must be PEM, which begins with -----BEGIN CERTIFICATE-----", c.CA)
+		var err error
+		if m.Roots, err = readRoots(c.CA); err != nil {
+			return nil, faultAt("mail.ca", "%v", err)
 		}
 	}
 	return m, nil
+}
+
+// readRoots returns the certificates in a PEM file.
+func readRoots(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, certs.Unreadable(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("there is no certificate in %s; it must be PEM, which begins with -----BEGIN CERTIFICATE-----", path)
+	}
+	return roots, nil
 }
 
 // MailRenderer returns the renderer of the portal's mails.

@@ -2,16 +2,13 @@ package server
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/forwardauth"
 	"github.com/sallyport/sallyport/internal/gateway"
@@ -131,13 +128,9 @@ func upstreams(cfg config.Config) ([]upstream, error) {
 			one.to = &url.URL{Scheme: origin.Scheme, Host: origin.Host}
 		}
 		if p.UpstreamCA != "" {
-			text, err := os.ReadFile(p.UpstreamCA)
-			if err != nil {
-				return nil, faultAt(key, "%v", certs.Unreadable(err))
-			}
-			one.trust.Authorities = x509.NewCertPool()
-			if !one.trust.Authorities.AppendCertsFromPEM(text) {
-				return nil, faultAt(key, "there is no certificate in %s; it must be PEM, which begins with -----BEGIN CERTIFICATE-----", p.UpstreamCA)
+			var err error
+			if one.trust.Authorities, err = readRoots(p.UpstreamCA); err != nil {
+				return nil, faultAt(key, "%v", err)
 			}
 		}
 		all = append(all, one)

@@ -20,8 +20,8 @@ import (
 // newSecret says how to make a secret for the webhook.
 const newSecret = `write a line such as the output of: echo "whsec_$(openssl rand -base64 32)"`
 
-// Webhook returns the client for the webhook, or nil if none is configured. It reads the file of
-// the secrets.
+// Webhook returns the client for the webhook, or nil if none is configured. It reads the files of
+// the secrets and the CA.
 func Webhook(cfg config.Config) (*webhook.Client, error) {
 	c := cfg.Webhook
 	if c.URL == (config.WebhookURL{}) {
@@ -41,6 +41,13 @@ func Webhook(cfg config.Config) (*webhook.Client, error) {
 		if !slices.Contains(notice.Kinds(), notice.Kind(kind)) {
 			faults = append(faults, faultAt(fmt.Sprintf("webhook.events[%d]", i), "%q isn't a type of event; write some of %s", kind, listOfKinds())...)
 		}
+	}
+	if c.CA != "" {
+		roots, err := readRoots(c.CA)
+		if err != nil {
+			faults = append(faults, faultAt("webhook.ca", "%v", err)...)
+		}
+		client.Roots = roots
 	}
 	text, err := readSecretFile(c.SecretFile, "the secret")
 	if err == nil && len(text) > maxSecretFile {
