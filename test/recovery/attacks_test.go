@@ -1,0 +1,145 @@
+package recovery
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// TestAttack66AResetKeepsTheSecondFactor sets a new password with a mailed link. It opens no
+// session and makes no browser known, and the next sign-in asks for the code, in the owner's
+// browser too.
+func TestAttack66AResetKeepsTheSecondFactor(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
+		thief := p.Browser(t)
+		if a := reset(thief, portal.MailedReset(t, p, thief, "ada"), chosen); a.Location != "/login?notice=password_set" {
+			t.Fatalf("reset: %s", portal.Summary(a))
+		}
+		for _, name := range []string{portal.SessionCookie, portal.AttemptCookie, portal.DeviceCookie} {
+			if thief.Cookie(name) != "" {
+				t.Errorf("the reset set the cookie %s", name)
+			}
+		}
+		if owner.SignedIn() {
+			t.Error("the owner's session is still open")
+		}
+		for name, b := range map[string]*portal.Browser{"the browser of the reset": thief, "the owner's browser": owner} {
+			if a := b.Post("/login", "username", "ada", "password", chosen); a.Location != "/login/code" || b.SignedIn() {
+				t.Errorf("%s, with the new password: %s, want the form for the code", name, portal.Summary(a))
+			}
+			if a := b.Get("/settings/security"); a.Status == http.StatusOK {
+				t.Errorf("%s opens the settings without a code", name)
+			}
+		}
+		owner.Post("/login/code", "code", phone.Code(0))
+		portal.CheckSignedIn(t, owner, "with the code", true)
+	})
+}
+
+// TestAttack67TheLinkLeadsToPublicURL asks for a link by requests that name another host in the
+// request line, or in two Host headers. The portal refuses them, or the link leads to public_url.
+func TestAttack67TheLinkLeadsToPublicURL(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		to := portal.VerifyEmail(t, p, "ada")
+		host := strings.TrimPrefix(p.Base, "http://")
+		const form = "username=ada"
+		for _, start := range []string{
+			"POST http://evil.example/forgot HTTP/1.1\r\nHost: " + host,
+			"POST http://evil.example/forgot HTTP/1.1\r\nHost: evil.example",
+			"POST " + p.Base + "/forgot HTTP/1.1\r\nHost: evil.example",
+			"POST /forgot HTTP/1.1\r\nHost: " + host + "\r\nHost: evil.example",
+			"POST /forgot HTTP/1.1\r\nHost: evil.example",
+			"POST /forgot HTTP/1.1\r\nHost: evil.example:444",
+			"POST /forgot HTTP/1.1\r\nHost: " + host + "\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Host: " + host + "\r\nForwarded: host=evil.example",
+			"POST /forgot HTTP/1.1\r\nHost: " + host + "\r\nOrigin: http://evil.example\r\nReferer: http://evil.example/forgot",
+		} {
+			for _, from := range []string{"\r\nSec-Fetch-Site: same-origin", ""} {
+				p.Clock.Move(25 * time.Hour) // past the mails of a day
+				before := len(portal.Mails(t, p))
+				answer := portal.RawAnswer(t, p, fmt.Sprintf("%s%s\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", start, from, len(form), form))
+				if strings.Contains(answer, "//evil.example") {
+					t.Errorf("%s: the answer leads to the other host:\n%s", start, answer)
+				}
+				for _, m := range portal.Mails(t, p)[before:] {
+					if origin, path, _ := m.Link(); m.To != to || origin != p.Base || path != "/reset" || strings.Contains(m.Raw, "evil") {
+						t.Errorf("%s: a mail to %s with the link %s%s, want one to %s with %s/reset", start, m.To, origin, path, to, p.Base)
+					}
+				}
+			}
+		}
+		if a := p.Browser(t).Post("/forgot", "username", "ada"); a.Location != "/login?notice=mail_sent" {
+			t.Errorf("a request of a browser: %s", portal.Summary(a))
+		}
+		lastTicket(t, p, to) // it got a link
+	}, portal.BehindProxy)
+}
+
+// TestAttack62TheAddressNeedsAFreshProof tries to change the address with a session whose proof is
+// older than ten minutes. The link of a mail that was asked for before is no proof of the owner's:
+// it says whose mailbox it is.
+func TestAttack62TheAddressNeedsAFreshProof(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		to := portal.VerifyEmail(t, p, "ada")
+		b := p.Browser(t)
+		b.SignIn("ada")
+		p.Clock.Move(10*time.Minute + time.Second)
+		before := len(portal.Mails(t, p))
+		if a := b.Post("/settings/profile/email", "email", "eve@example.net"); !strings.HasPrefix(a.Location, "/reauthenticate?return=") {
+			t.Errorf("a stale session asks for another address: %s, want 303 to /reauthenticate", portal.Summary(a))
+		}
+		if after := len(portal.Mails(t, p)); after != before || portal.MustAccount(t, p, "ada").Email != to {
+			t.Errorf("%d mails more, and the address is %s", after-before, portal.MustAccount(t, p, "ada").Email)
+		}
+	})
+}
+
+// TestAttack63LinksOfOthers opens and submits each kind of link in a session of another account, and
+// in the forms of the other kinds.
+func TestAttack63LinksOfOthers(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		p.AddAccount(t, "eve")
+		ada, eve := p.Browser(t), p.Browser(t)
+		ada.SignIn("ada")
+		eve.SignIn("eve")
+		links := map[string]string{"/reset": portal.MailedReset(t, p, p.Browser(t), "ada")}
+		p.Clock.Move(time.Second)
+		portal.ChangeEmail(t, p, ada, "ada@example.org") // ends the link to a new password
+		links["/undo-email"] = lastTicket(t, p, "ada@example.com")
+		p.Clock.Move(time.Second)
+		links["/settings/profile/email/confirm"] = portal.MailedVerification(t, p, ada, "ada@example.net")
+		p.Clock.Move(time.Second)
+		p.Browser(t).Post("/forgot", "username", "ada")
+		links["/reset"] = lastTicket(t, p, "ada@example.org")
+		for kind, ticket := range links {
+			for path := range links {
+				if path == kind && path != "/settings/profile/email/confirm" {
+					continue // these need no session of the account
+				}
+				for _, b := range []*portal.Browser{eve, p.Browser(t)} {
+					b.Get(path + "?ticket=" + ticket)
+					a := b.Post(path, "ticket", ticket, "new_password", chosen, "email", "ada@example.com")
+					if a.Status != http.StatusNotFound && !strings.HasPrefix(a.Location, "/login?return=") {
+						t.Errorf("POST %s with the link of %s: %s, want 404 or the sign-in", path, kind, portal.Summary(a))
+					}
+				}
+			}
+		}
+		if a := portal.MustAccount(t, p, "ada"); a.Email != "ada@example.org" {
+			t.Errorf("the address is %s", a.Email)
+		}
+		if a := portal.MustAccount(t, p, "eve"); a.Email != "" {
+			t.Errorf("the other account's address is %s", a.Email)
+		}
+		if a := ada.Post("/settings/profile/email/confirm", "ticket", links["/settings/profile/email/confirm"]); a.Location != "/settings/profile?notice=email_confirmed" {
+			t.Errorf("the owner, afterwards: %s", portal.Summary(a))
+		}
+	})
+}
