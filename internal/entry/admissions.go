@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/session"
 )
 
 const (
@@ -27,18 +28,13 @@ type Admissions struct {
 	db *db.DB
 
 	mu         sync.RWMutex
-	young, old map[tokenHash]admitted // old is dropped when young holds half of maxCached
+	young, old map[tokenHash]*Visitor // old is dropped when young holds half of maxCached
 	evictions  uint64
-}
-
-type admitted struct {
-	*Visitor
-	at time.Time // lower bound of the time at which it was read
 }
 
 // NewAdmissions returns an empty cache that evicts what changes in d.
 func NewAdmissions(d *db.DB) *Admissions {
-	k := &Admissions{db: d, young: map[tokenHash]admitted{}}
+	k := &Admissions{db: d, young: map[tokenHash]*Visitor{}}
 	d.OnChange(k.evict)
 	return k
 }
@@ -49,15 +45,18 @@ func (k *Admissions) get(hash tokenHash, now time.Time) *Visitor {
 		return nil
 	}
 	k.mu.RLock()
-	one, ok := k.young[hash]
+	v, ok := k.young[hash]
 	if !ok {
-		one, ok = k.old[hash]
+		v, ok = k.old[hash]
 	}
 	k.mu.RUnlock()
-	if age := now.Sub(one.at); !ok || age < 0 || age >= maxCacheAge {
+	if !ok {
 		return nil
 	}
-	return one.Visitor
+	if age := now.Sub(v.readAt); age < 0 || age >= maxCacheAge {
+		return nil
+	}
+	return v
 }
 
 // evictionCount returns the number of evictions so far. Callers call it before they read the
@@ -76,9 +75,10 @@ func (k *Admissions) add(v *Visitor, now time.Time, evictions uint64) {
 		return
 	}
 	if len(k.young) >= maxCached/2 {
-		k.young, k.old = map[tokenHash]admitted{}, k.young
+		k.young, k.old = map[tokenHash]*Visitor{}, k.young
 	}
-	k.young[v.hash] = admitted{v, now}
+	v.readAt = now
+	k.young[v.hash] = v
 }
 
 // seenAt returns the last recorded use of the visit's session or of the pass.
@@ -91,10 +91,10 @@ func (v *Visitor) seenAt() time.Time {
 
 // claimUse records in the cache that the visit or pass is used at now. It reports whether this
 // is the first use recorded since v was read: then the caller must write it to the database.
-func (k *Admissions) claimUse(v *Visitor, now time.Time) bool {
+func (k *Admissions) claimUse(v *Visitor, life session.Life, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, kept := range []map[tokenHash]admitted{k.young, k.old} {
+	for _, kept := range []map[tokenHash]*Visitor{k.young, k.old} {
 		one, ok := kept[v.hash]
 		if !ok {
 			continue
@@ -102,9 +102,10 @@ func (k *Admissions) claimUse(v *Visitor, now time.Time) bool {
 		if one.seenAt().After(v.seenAt()) {
 			return false
 		}
-		updated := *one.Visitor // a copy, since other requests read the old one
+		updated := *one // a copy, since other requests read the old one
 		updated.Visit.Session.SeenAt, updated.Pass.SeenAt = now, now
-		kept[v.hash] = admitted{&updated, one.at}
+		updated.endsAt = updated.Visit.EndsAt(life)
+		kept[v.hash] = &updated
 	}
 	return true
 }
@@ -120,7 +121,7 @@ func (k *Admissions) evict(id string) {
 		k.old = nil
 		return
 	}
-	for _, kept := range []map[tokenHash]admitted{k.young, k.old} {
+	for _, kept := range []map[tokenHash]*Visitor{k.young, k.old} {
 		for hash, one := range kept {
 			if one.Owner.ID == id || one.Visit.Session.ID == id || one.Pass.ID == id {
 				delete(kept, hash)

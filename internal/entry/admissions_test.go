@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
@@ -108,7 +109,7 @@ func TestOneRequestWritesTheLastUse(t *testing.T) {
 		)
 		for range 100 {
 			all.Go(func() {
-				if k.claimUse(a, testkit.Start.Add(time.Minute)) {
+				if k.claimUse(a, session.Life{}, testkit.Start.Add(time.Minute)) {
 					tell.Add(1)
 				}
 			})
@@ -118,7 +119,20 @@ func TestOneRequestWritesTheLastUse(t *testing.T) {
 			t.Errorf("%s: %d requests write the use, want 1", what, n)
 		}
 	}
-	if !k.claimUse(admission(2), testkit.Start) {
+	if !k.claimUse(admission(2), session.Life{}, testkit.Start) {
 		t.Error("the use of a visitor that isn't in the cache isn't written")
+	}
+}
+
+// The database may not have the use yet when the visit would have ended without it.
+func TestUseMovesTheEndOfACachedVisit(t *testing.T) {
+	k := watchedAdmissions(t)
+	life := session.Life{Idle: time.Hour, Absolute: 24 * time.Hour}
+	first := admission(1)
+	first.Visit.Session.ExpiresAt = testkit.Start.Add(life.Absolute)
+	k.add(newVisitor(*first, &access.Panel{}, life), testkit.Start, k.evictionCount())
+	k.claimUse(k.get(first.hash, testkit.Start), life, testkit.Start.Add(life.Idle-1))
+	if got, want := k.get(first.hash, testkit.Start).endsAt, testkit.Start.Add(2*life.Idle-1); got != want {
+		t.Errorf("the visit ends at %v, want %v", got, want)
 	}
 }

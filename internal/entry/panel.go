@@ -91,19 +91,32 @@ func (e *AboutError) Unwrap() error { return e.Err }
 // both are empty for an anonymous one. Concurrent requests share it, so it must not be
 // changed.
 type Visitor struct {
+	// Each request reads these fields. They are derived from the others and adjacent, since
+	// most of many visitors aren't in the processor's caches: there, the fields and strings
+	// that they are derived from would cost more time than the rest of the decision.
+	readAt   time.Time // lower bound of the time at which it was read; set by [Admissions]
+	endsAt   time.Time // see [session.Visit.EndsAt]
+	bearer   access.Bearer
+	identity [4][]string // values of the identity headers
+
 	Visit  session.Visit
 	Pass   pass.Pass
 	Owner  account.Account // the account of the visit or pass
 	Groups []string        // the owner's groups
 
-	hash     tokenHash
-	identity [4][]string // values of the identity headers
+	hash tokenHash
 }
 
-var anonymous = newVisitor(Visitor{}, &access.Panel{})
+var anonymous = newVisitor(Visitor{}, &access.Panel{}, session.Life{})
 
-// newVisitor returns v with the identity headers encoded as the panel expects.
-func newVisitor(v Visitor, panel *access.Panel) *Visitor {
+// newVisitor returns v with the fields that are derived from the others. The identity headers
+// are encoded as the panel expects.
+func newVisitor(v Visitor, panel *access.Panel, life session.Life) *Visitor {
+	v.endsAt = v.Visit.EndsAt(life)
+	v.bearer = access.Bearer{SignedIn: v.BearerID() != "", Proofs: v.Visit.Session.Proofs, TwoFactor: !v.Owner.TwoFactorAt.IsZero(), Groups: v.Groups}
+	if v.Pass.ID != "" {
+		v.bearer.Proofs, v.bearer.Vouched = v.Pass.Proofs, v.Pass.ByOperator
+	}
 	name := ""
 	if v.Owner.ID != "" {
 		name = v.Owner.ShownName()
@@ -119,8 +132,10 @@ func newVisitor(v Visitor, panel *access.Panel) *Visitor {
 		}
 	}
 	values[3] = strings.Join(groups, ",")
+	together := strings.Join(values[:], "") // one string in memory, for the same reason
 	for i, value := range values {
-		v.identity[i] = []string{value}
+		values[i], together = together[:len(value)], together[len(value):]
+		v.identity[i] = values[i : i+1 : i+1]
 	}
 	return &v
 }
@@ -132,14 +147,6 @@ func AdmitPublic() Admission {
 
 // BearerID returns the id of the visit or pass that identifies the visitor, or "".
 func (v *Visitor) BearerID() string { return v.Visit.ID + v.Pass.ID }
-
-func (v *Visitor) accessBearer() access.Bearer {
-	b := access.Bearer{SignedIn: v.BearerID() != "", Proofs: v.Visit.Session.Proofs, TwoFactor: !v.Owner.TwoFactorAt.IsZero(), Groups: v.Groups}
-	if v.Pass.ID != "" {
-		b.Proofs, b.Vouched = v.Pass.Proofs, v.Pass.ByOperator
-	}
-	return b
-}
 
 // Identify sets the four identity headers that name the visitor to the panel. They are empty
 // for an anonymous one, so that a client can't set them itself.
@@ -170,7 +177,7 @@ func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 	if err != nil {
 		return Admission{}, err
 	}
-	a := Admission{Verdict: access.Check(demand, v.accessBearer(), now), Visitor: v, Open: open, at: now}
+	a := Admission{Verdict: access.Check(demand, v.bearer, now), Visitor: v, Open: open, at: now}
 	if a.Verdict == access.Deny {
 		a.Denied = &NotAdmittedError{panel, v.Owner.Name}
 	}
@@ -194,7 +201,7 @@ func (s *Service) visitorByVisit(ctx context.Context, panel *access.Panel, token
 		return anonymous, nil
 	}
 	hash := tokenHash(secret.Hash(token))
-	if v := s.Admissions.get(hash, now); v != nil && v.Visit.Panel == panel.Origin && v.Visit.IsLive(s.Life, now) {
+	if v := s.Admissions.get(hash, now); v != nil && v.Visit.Panel == panel.Origin && now.Before(v.endsAt) {
 		return v, nil
 	}
 	evictions := s.Admissions.evictionCount()
@@ -209,7 +216,7 @@ func (s *Service) visitorByVisit(ctx context.Context, panel *access.Panel, token
 	if err != nil {
 		return nil, err
 	}
-	v := newVisitor(Visitor{Visit: read, Owner: read.Owner, Groups: groups, hash: hash}, panel)
+	v := newVisitor(Visitor{Visit: read, Owner: read.Owner, Groups: groups, hash: hash}, panel, s.Life)
 	s.Admissions.add(v, now, evictions)
 	return v, nil
 }

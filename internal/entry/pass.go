@@ -35,7 +35,7 @@ func (s *Service) checkPass(ctx context.Context, panel *access.Panel, demand acc
 	if refused := v.Pass.Scope.Check(r.Request, r.From); refused != nil {
 		return nil, refused, nil
 	}
-	switch access.Check(demand, v.accessBearer(), now) {
+	switch access.Check(demand, v.bearer, now) {
 	case access.Admit:
 		return v, nil, nil
 	case access.Deny:
@@ -64,7 +64,7 @@ func (s *Service) visitorByPass(ctx context.Context, panel *access.Panel, token 
 	if err != nil {
 		return nil, err
 	}
-	v := newVisitor(Visitor{Pass: p, Owner: owner, Groups: groups, hash: hash}, panel)
+	v := newVisitor(Visitor{Pass: p, Owner: owner, Groups: groups, hash: hash}, panel, s.Life)
 	s.Admissions.add(v, now, evictions)
 	return v, nil
 }

@@ -46,9 +46,9 @@ func (u *lastUses) note(of *map[string]time.Time, id string, now time.Time) {
 func (s *Service) NoteUse(a Admission) {
 	v, now := a.Visitor, a.at
 	switch {
-	case v.Visit.ID != "" && v.Visit.Session.SeenIsOld(now) && s.Admissions.claimUse(v, now):
+	case v.Visit.ID != "" && v.Visit.Session.SeenIsOld(now) && s.Admissions.claimUse(v, s.Life, now):
 		s.lastUses.note(&s.lastUses.sessions, v.Visit.Session.ID, now)
-	case v.Pass.ID != "" && v.Pass.SeenIsOld(now) && s.Admissions.claimUse(v, now):
+	case v.Pass.ID != "" && v.Pass.SeenIsOld(now) && s.Admissions.claimUse(v, s.Life, now):
 		s.lastUses.note(&s.lastUses.passes, v.Pass.ID, now)
 	}
 }

@@ -56,9 +56,23 @@ func scanSession(scan db.Scan) (Session, error) {
 	return s, err
 }
 
-// isLive reports whether the session is valid at now for an account with this stamp (R17).
+// endsAt returns when the session ends by itself unless it is used before. For an account with
+// another stamp it is void, so that endsAt returns the zero time (R17).
+func (s *Session) endsAt(life Life, stamp string) time.Time {
+	idle := s.SeenAt.Add(life.Idle)
+	switch {
+	case s.Stamp != stamp:
+		return time.Time{}
+	case idle.Before(s.ExpiresAt):
+		return idle
+	default:
+		return s.ExpiresAt
+	}
+}
+
+// isLive reports whether the session is valid at now for an account with this stamp.
 func (s *Session) isLive(now time.Time, life Life, stamp string) bool {
-	return now.Before(s.ExpiresAt) && now.Sub(s.SeenAt) < life.Idle && s.Stamp == stamp
+	return now.Before(s.endsAt(life, stamp))
 }
 
 // ByToken returns the valid session with this token and its account. It returns

@@ -94,9 +94,13 @@ func RevokeVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
 	return nil
 }
 
-// IsLive reports whether the visit, as it was read, is valid at now.
-func (v *Visit) IsLive(life Life, now time.Time) bool {
-	return !v.Ended && v.isSessionLive(life, now)
+// EndsAt returns when the visit, as it was read, ends by itself unless it is used before. If it
+// has ended already, or its session, EndsAt returns a time that has passed.
+func (v *Visit) EndsAt(life Life) time.Time {
+	if v.Ended || v.Owner.Disabled() {
+		return time.Time{}
+	}
+	return v.Session.endsAt(life, v.Owner.Stamp)
 }
 
 func (v *Visit) isSessionLive(life Life, now time.Time) bool {
