@@ -25,7 +25,7 @@ var floors = [][]string{
 	{"cmd/sallyport"},
 	{"internal/cli"},
 	{"internal/server"},
-	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/doctor", "internal/api", "internal/oidc"},
+	{"internal/web", "internal/admin", "internal/forwardauth", "internal/gateway", "internal/doctor", "internal/api", "internal/oidc"},
 	{"internal/page"},
 	{"internal/manage", "internal/maintenance", "internal/recovery"},
 	{"internal/login"},

@@ -99,3 +99,21 @@ func Leave(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error
 	n, err := db.Exec(ctx, tx, `DELETE FROM members WHERE group_name = $1 AND account_id = $2`, group, accountID)
 	return n == 1, err
 }
+
+// GroupsOfEach returns the names of the groups of several accounts in order, by account id.
+func GroupsOfEach(ctx context.Context, q db.Querier, accountIDs []string) (map[string][]string, error) {
+	type membership struct{ account, group string }
+	list, args := db.In(accountIDs, 1)
+	all, err := db.All(ctx, q, `SELECT account_id, group_name FROM members WHERE account_id IN `+list+` ORDER BY group_name`,
+		args, func(scan db.Scan) (m membership, err error) {
+			return m, scan(&m.account, &m.group)
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list groups of accounts: %w", err)
+	}
+	groups := map[string][]string{}
+	for _, m := range all {
+		groups[m.account] = append(groups[m.account], m.group)
+	}
+	return groups, nil
+}

@@ -13,6 +13,20 @@ CREATE TABLE accounts (
 	disabled_at    BIGINT
 , verified_email TEXT, email_verified_at BIGINT, refused_email TEXT, email_refused_at BIGINT, password_mailed_at BIGINT, factor_mailed_at BIGINT);
 
+CREATE INDEX accounts_by_email ON accounts (email_folded);
+
+CREATE INDEX accounts_by_name ON accounts (name);
+
+CREATE INDEX accounts_disabled_by_email ON accounts (email_folded) WHERE disabled_at IS NOT NULL;
+
+CREATE INDEX accounts_disabled_by_name ON accounts (name) WHERE disabled_at IS NOT NULL;
+
+CREATE INDEX accounts_one_factor_by_email ON accounts (email_folded) WHERE two_factor_at IS NULL;
+
+CREATE INDEX accounts_one_factor_by_name ON accounts (name) WHERE two_factor_at IS NULL;
+
+CREATE INDEX accounts_with_role_by_email ON accounts (email_folded) WHERE role <> 'member';
+
 CREATE INDEX accounts_with_role_by_name ON accounts (name) WHERE role <> 'member';
 
 CREATE TABLE attempts (
@@ -254,6 +268,8 @@ CREATE TABLE tickets (
 , data BYTEA, browser_hash BYTEA);
 
 CREATE INDEX tickets_account ON tickets (account_id);
+
+CREATE INDEX tickets_by_kind ON tickets (kind, account_id);
 
 CREATE TABLE totp (
 	authenticator_id TEXT PRIMARY KEY REFERENCES authenticators (id) ON DELETE CASCADE,

@@ -9,10 +9,15 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// The cookies that a [Request] is read from. Browsers send them to the portal's host only.
+// ReturnCookieLife is the time within which a user must enable two-factor authentication to be led
+// back to what requires it.
+const ReturnCookieLife = time.Hour
+
+// The cookies that doors share. Browsers send them to the portal's host only.
 const (
 	SessionCookie = access.SessionCookie
 	DeviceCookie  = "sallyport-device" // identifies a known browser; not an authentication factor
+	ReturnCookie  = "sallyport-return" // where to go once two-factor authentication is on
 )
 
 // Cookie returns the value of the portal's cookie with that name; see [access.Cookie].

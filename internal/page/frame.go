@@ -21,7 +21,8 @@ type Notice struct {
 type Frame struct {
 	Title     *locale.Message // the page's title, without the site's name
 	Account   string          // name of the signed-in account; empty: not signed in
-	Tab       string          // "profile", "security", "sessions", "activity", or empty: no tabs
+	Admin     bool            // the menu has a link to the pages below /admin
+	Tab       string          // "profile", "security", "sessions", "activity", "admin-accounts", or empty: no tabs
 	Notice    *Notice         // may be nil
 	FewCodes  bool            // show the banner about the few backup codes that are left
 	CodesLeft int             // unused backup codes, if FewCodes is set or on the Security tab

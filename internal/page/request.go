@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
@@ -25,7 +26,8 @@ type Request struct {
 	CodesLeft int  // unused backup codes
 	Wrong     int  // wrong codes that others typed after the correct password
 
-	form *Form // of the first ReadForm
+	form     *Form // of the first ReadForm
+	hasAdmin bool  // as in [SiteOptions]
 }
 
 // NewRequest returns a request without a session. Its address is the client's, as far as the
@@ -41,7 +43,7 @@ func (s *Site) NewRequest(w http.ResponseWriter, r *http.Request) *Request {
 	from := login.Browser{
 		Address: address, UserAgent: Clean(r.UserAgent()), Device: s.Cookie(r, DeviceCookie), Session: s.Cookie(r, SessionCookie),
 	}
-	return &Request{Request: r, W: w, From: from, Catalogue: s.catalogue}
+	return &Request{Request: r, W: w, From: from, Catalogue: s.catalogue, hasAdmin: s.HasAdmin}
 }
 
 // IsSignedIn reports whether the request has a session.
@@ -60,6 +62,7 @@ func (r *Request) Frame(title *locale.Message, tab string) Frame {
 	f := Frame{Title: title, Tab: tab}
 	if r.IsSignedIn() {
 		f.Account = r.Me.Account.ShownName()
+		f.Admin = r.hasAdmin && r.Me.Account.Role != account.Member
 		f.CodesLeft = r.CodesLeft
 		f.FewCodes = r.TwoFactor && r.CodesLeft <= FewCodes
 		f.Wrong = r.Wrong

@@ -33,7 +33,8 @@ type SiteOptions struct {
 	Clock          func() time.Time
 	// Measure is called after every answer; it may be nil. route is the pattern of a route,
 	// never the requested path.
-	Measure func(route string, status int, took time.Duration)
+	Measure  func(route string, status int, took time.Duration)
+	HasAdmin bool // the portal has the pages below /admin
 	// Fail answers a request that failed, with [Site.ShowFault] or a redirect.
 	Fail func(*Request, error)
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/admin"
 	"github.com/sallyport/sallyport/internal/forwardauth"
 	"github.com/sallyport/sallyport/internal/gateway"
 	"github.com/sallyport/sallyport/internal/web"
@@ -41,6 +43,16 @@ type limits struct {
 // newRouter returns a router for o.Panels; upstreams[i] belongs to o.Panels[i]. inForce
 // returns the panel at an origin that the gateway serves at the time of the call, or nil.
 func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origin string) *access.Panel) (*router, error) {
+	var err error
+	if !slices.ContainsFunc(o.Panels, func(p *access.Panel) bool { return p.Shared }) {
+		o.Admin, err = admin.New(admin.Options{
+			Login: o.Login, Entry: o.Entry, Manage: o.Manage, PublicURL: o.PublicURL, SiteName: o.SiteName, Contact: o.Contact, Look: o.Look,
+			TrustedProxies: o.TrustedProxies, Log: o.Log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
 	portal, err := web.New(o)
 	if err != nil {
 		return nil, err

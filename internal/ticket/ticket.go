@@ -194,3 +194,19 @@ func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE created_at > $1`, db.At{Time: latest})
 	return err
 }
+
+// Invited returns the ids of up to n accounts with an invitation that works at now, in order and
+// starting after the given id.
+func Invited(ctx context.Context, q db.Querier, after string, now time.Time, n int) ([]string, error) {
+	all, err := db.All(ctx, q, `
+		SELECT account_id FROM tickets
+		WHERE  kind = $1 AND account_id > $2 AND used_at IS NULL AND expires_at > $3
+		ORDER  BY account_id
+		LIMIT  $4`, []any{string(Invitation), after, db.At{Time: now}, n}, func(scan db.Scan) (id string, err error) {
+		return id, scan(&id)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list invited accounts: %w", err)
+	}
+	return all, nil
+}

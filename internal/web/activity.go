@@ -2,15 +2,11 @@ package web
 
 import (
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/page"
-	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // activityPageSize is the number of events on one page of the activity list.
@@ -18,7 +14,7 @@ const activityPageSize = 30
 
 func (s sessions) getActivity(req *page.Request) error {
 	// One more event than fits shows whether there is an older page.
-	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, parseCursor(req.URL.Query().Get("before")), activityPageSize+1)
+	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, page.ParseCursor(req.URL.Query().Get("before")), activityPageSize+1)
 	if err != nil {
 		return err
 	}
@@ -26,17 +22,17 @@ func (s sessions) getActivity(req *page.Request) error {
 	if len(events) > activityPageSize {
 		events = events[:activityPageSize]
 		last := events[len(events)-1]
-		data.Older = "/settings/activity?before=" + strconv.FormatInt(last.At.UnixMilli(), 10) + "." + url.QueryEscape(last.ID)
+		data.Older = "/settings/activity?before=" + page.FormatCursor(last)
 	}
 	var rows []activityRow
 	for _, run := range groupTries(events) {
 		e := run.last
-		text := locale.Say("activity."+string(e.Kind), "how", signInMessage(e.Detail), "name", e.Detail, "n", e.Number)
+		text := locale.Say("activity."+string(e.Kind), "how", page.SignInMessage(e.Detail), "name", e.Detail, "n", e.Number)
 		if run.tries > 1 {
 			text = locale.Say("activity.repeated", "what", text, "n", run.tries)
 		}
 		rows = append(rows, activityRow{
-			Text: text, At: e.At, Address: e.Address, Browser: browserName(req, e.Browser),
+			Text: text, At: e.At, Address: e.Address, Browser: req.BrowserName(e.Browser),
 			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,
 		})
 	}
@@ -107,30 +103,4 @@ func triesOf(e audit.Event) int {
 		return e.Number
 	}
 	return 1
-}
-
-// signInMessage returns the text for a combination of proofs, such as "password + code".
-func signInMessage(name string) *locale.Message {
-	switch name {
-	case "passkey":
-		return locale.Say("how.passkey")
-	case "password_webauthn":
-		return locale.Say("how.password_webauthn")
-	case "password_totp":
-		return locale.Say("how.password_totp")
-	case "password_backup_code":
-		return locale.Say("how.password_backup_code")
-	default:
-		return locale.Say("how.password")
-	}
-}
-
-// parseCursor parses "milliseconds.id". Any other text gives the cursor of the first page.
-func parseCursor(text string) audit.Cursor {
-	at, id, _ := strings.Cut(text, ".")
-	ms, err := strconv.ParseInt(at, 10, 64)
-	if err != nil || !secret.IsID(id) {
-		return audit.Cursor{}
-	}
-	return audit.Cursor{At: time.UnixMilli(ms), ID: id}
 }

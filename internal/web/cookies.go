@@ -13,7 +13,6 @@ import (
 const (
 	attemptCookie = "sallyport-attempt" // an unfinished sign-in; never accepted as a session
 	ticketCookie  = "sallyport-ticket"  // the token of an operator's link, until the wizard uses it
-	returnCookie  = "sallyport-return"  // the panel that requires two-factor authentication
 	nameCookie    = "sallyport-name"    // the name of the account whose link was used, for the sign-in page
 	weakCookie    = "sallyport-weak"    // why a password that was just set is weak, until a page has said so
 	cookiesCookie = "sallyport-cookies" // shows that the browser keeps cookies; see cookiesBlocked

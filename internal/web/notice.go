@@ -33,6 +33,7 @@ var notices = map[string]struct {
 	"password_changed":  {"ok", locale.Say("notice.password_changed")},
 	"profile_saved":     {"ok", locale.Say("notice.profile_saved")},
 	"revoked":           {"ok", locale.Say("notice.revoked")},
+	"role":              {"warn", locale.Say("notice.role")},
 	"required":          {"warn", locale.Say("notice.required")},
 	"already_confirmed": {"warn", locale.Say("notice.already_confirmed")},
 	"locked":            {"warn", locale.Say("notice.locked")},

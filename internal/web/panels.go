@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/entry"
@@ -14,11 +13,6 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
-
-// returnCookieLife is the time within which a user must enable two-factor authentication to be
-// redirected to the panel that requires it. The wizard stays open for 15 minutes, and then the
-// user stores the backup codes.
-const returnCookieLife = time.Hour
 
 const (
 	// enterPagePath is the page to which a panel's start path redirects.
@@ -92,7 +86,7 @@ func (s panels) getEnter(req *page.Request) error {
 	case access.Reauthenticate:
 		s.redirect(req, "/reauthenticate", "return", self)
 	case access.Enroll:
-		s.SetCookie(req.W, returnCookie, self, returnCookieLife)
+		s.SetCookie(req.W, page.ReturnCookie, self, page.ReturnCookieLife)
 		s.redirect(req, newAuthenticatorPath)
 	default:
 		return &entry.NotAdmittedError{Panel: panel, Username: req.Me.Account.Name}
@@ -132,17 +126,17 @@ func (s *server) panelOfReturn(returnURL string) *access.Panel {
 // panelRequiringTwoFactor returns the panel that redirected the browser to enable two-factor
 // authentication, or nil.
 func (s *server) panelRequiringTwoFactor(req *page.Request) *access.Panel {
-	return s.panelOfReturn(s.Cookie(req.Request, returnCookie))
+	return s.panelOfReturn(s.Cookie(req.Request, page.ReturnCookie))
 }
 
 // redirectedToPanel redirects a user who has enabled two-factor authentication to the panel that
 // requires it, once. It reports whether it did.
 func (s *server) redirectedToPanel(req *page.Request) bool {
-	path := s.Cookie(req.Request, returnCookie)
+	path := s.Cookie(req.Request, page.ReturnCookie)
 	if path == "" || !req.TwoFactor {
 		return false
 	}
-	s.SetCookie(req.W, returnCookie, "", 0)
+	s.SetCookie(req.W, page.ReturnCookie, "", 0)
 	s.redirect(req, login.CheckReturn(path))
 	return true
 }

@@ -3,8 +3,6 @@ package web
 import (
 	"net/http"
 
-	"github.com/mileusna/useragent"
-
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
@@ -21,7 +19,7 @@ func (s sessions) getSessions(req *page.Request) error {
 	data := sessionsPage{Frame: s.frameOf(req, locale.Say("sessions.title"), "sessions"), Others: len(all) - 1}
 	for _, one := range all {
 		row := sessionRow{
-			ID: one.ID, Phone: isPhone(one.Browser), Browser: browserName(req, one.Browser), Address: one.Address, How: signInMessage(login.ProofsName(one.Proofs)),
+			ID: one.ID, Phone: page.IsPhone(one.Browser), Browser: req.BrowserName(one.Browser), Address: one.Address, How: page.SignInMessage(login.ProofsName(one.Proofs)),
 			SignedInAt: one.CreatedAt, LastSeenAt: one.SeenAt, Current: one.ID == req.Me.Session.ID,
 		}
 		if row.Current {
@@ -40,7 +38,7 @@ func (s sessions) getSessions(req *page.Request) error {
 	}
 	for _, one := range devices {
 		data.Devices = append(data.Devices, deviceRow{
-			ID: one.ID, Phone: isPhone(one.Browser), Browser: browserName(req, one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
+			ID: one.ID, Phone: page.IsPhone(one.Browser), Browser: req.BrowserName(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
 		})
 	}
 	return s.Render(req, http.StatusOK, "sessions", &data)
@@ -71,24 +69,6 @@ func (s sessions) postForgetAll(req *page.Request) error {
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
 	return nil
-}
-
-// browserName returns a description of a User-Agent, such as "Chrome on Linux". An unknown system is
-// left out; for an unknown browser the result is "".
-func browserName(req *page.Request, userAgent string) string {
-	ua := useragent.Parse(userAgent)
-	switch {
-	case ua.Name != "" && ua.OS != "":
-		return req.Text(locale.Say("sessions.browser", "browser", ua.Name, "system", ua.OS))
-	default:
-		return ua.Name
-	}
-}
-
-// isPhone reports whether a User-Agent is that of a phone or a tablet.
-func isPhone(userAgent string) bool {
-	ua := useragent.Parse(userAgent)
-	return ua.Mobile || ua.Tablet
 }
 
 func (s sessions) postRevoke(req *page.Request) error {

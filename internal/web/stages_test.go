@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 func TestEveryStageHasAPage(t *testing.T) {
@@ -31,11 +32,11 @@ func TestEverySetOfProofsHasAText(t *testing.T) {
 			}
 		}
 		name := login.ProofsName(proofs)
-		if got, want := signInMessage(name), locale.Say("how."+name); !reflect.DeepEqual(got, want) {
+		if got, want := page.SignInMessage(name), locale.Say("how."+name); !reflect.DeepEqual(got, want) {
 			t.Errorf("text of %v: %v, want %v", proofs, got, want)
 		}
 	}
-	if got, want := signInMessage("password_smartcard"), locale.Say("how.password"); !reflect.DeepEqual(got, want) {
+	if got, want := page.SignInMessage("password_smartcard"), locale.Say("how.password"); !reflect.DeepEqual(got, want) {
 		t.Errorf("text of an unknown name: %v, want %v", got, want)
 	}
 }

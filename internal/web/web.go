@@ -38,6 +38,9 @@ type Options struct {
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
 	Log            *slog.Logger
+	// Admin is the handler of the paths below /admin; nil: there are none. Their host mustn't be a
+	// panel's, whose scripts could then act for an administrator.
+	Admin http.Handler
 	// Measure is called after every answer; it may be nil. route is the pattern of a route,
 	// never the requested path.
 	Measure func(route string, status int, took time.Duration)
@@ -76,7 +79,7 @@ func newServer(o Options, base string, pages ...string) (*server, error) {
 	var err error
 	s.Site, err = page.NewSite(page.SiteOptions{
 		Options:   page.Options{SiteName: o.SiteName, Contact: o.Contact, Base: base, Templates: templates, Pages: pages, Look: o.Look},
-		PublicURL: o.PublicURL, TrustedProxies: o.TrustedProxies, Log: o.Log, Clock: o.Login.Clock, Measure: o.Measure, Fail: s.fail,
+		PublicURL: o.PublicURL, TrustedProxies: o.TrustedProxies, Log: o.Log, Clock: o.Login.Clock, Measure: o.Measure, Fail: s.fail, HasAdmin: o.Admin != nil,
 	})
 	if err != nil {
 		return nil, err
@@ -112,6 +115,9 @@ func New(o Options) (http.Handler, error) {
 	})
 	pages := http.NewServeMux()
 	pages.Handle("/", withoutPrefix(at, s.mux))
+	if o.Admin != nil {
+		pages.Handle("/admin/", o.Admin)
+	}
 	if s.isShared() {
 		s.servePanelHost(pages, panels{s}.panelRoutes())
 	}

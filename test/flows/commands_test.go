@@ -32,8 +32,9 @@ func checkUse(ts *testscript.TestScript, neg bool, args []string, least int) {
 
 func cmdAccount(ts *testscript.TestScript, neg bool, args []string) {
 	checkUse(ts, neg, args, 1)
-	_, err := flowOf(ts).portal.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: args[0]}, portal.Password)
+	added, err := flowOf(ts).portal.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: args[0]}, portal.Password)
 	ts.Check(err)
+	ts.Setenv(args[0]+"_ID", added.ID)
 }
 
 func cmdSallyport(ts *testscript.TestScript, neg bool, args []string) {

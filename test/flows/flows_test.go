@@ -15,7 +15,7 @@ import (
 // TestFlows runs every script of this folder against a whole server, on both engines. Scripts have
 // these commands beside those of package testscript:
 //
-//	account NAME              add an account with the password $PASSWORD
+//	account NAME              add an account with the password $PASSWORD; sets $NAME_ID
 //	sallyport ARG...          run the command line on the server's files; the file stdin is its input
 //	browser NAME              use this browser from now on; create it if it doesn't exist
 //	get PATH                  request a page

@@ -304,7 +304,17 @@ func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (boo
 
 // Owners returns the ids of all accounts that have a password, in one statement.
 func Owners(ctx context.Context, q db.Querier) (map[string]bool, error) {
-	all, err := db.All(ctx, q, `SELECT account_id FROM passwords`, nil, func(scan db.Scan) (id string, err error) {
+	return owners(ctx, q, `SELECT account_id FROM passwords`, nil)
+}
+
+// OwnersAmong returns which of the accounts with these ids have a password.
+func OwnersAmong(ctx context.Context, q db.Querier, accountIDs []string) (map[string]bool, error) {
+	list, args := db.In(accountIDs, 1)
+	return owners(ctx, q, `SELECT account_id FROM passwords WHERE account_id IN `+list, args)
+}
+
+func owners(ctx context.Context, q db.Querier, query string, args []any) (map[string]bool, error) {
+	all, err := db.All(ctx, q, query, args, func(scan db.Scan) (id string, err error) {
 		return id, scan(&id)
 	})
 	if err != nil {

@@ -1,0 +1,140 @@
+package account
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// Filter selects the accounts of a list.
+type Filter string
+
+// The filters.
+const (
+	Every            Filter = ""
+	WithOneFactor    Filter = "one_factor" // two-factor authentication is off
+	WhichAreDisabled Filter = "disabled"
+	WithRole         Filter = "role" // other than member
+)
+
+// conditions are those of the filters in SQL, exactly as the indexes have them.
+var conditions = map[Filter]string{
+	Every:            ``,
+	WithOneFactor:    ` AND two_factor_at IS NULL`,
+	WhichAreDisabled: ` AND disabled_at IS NOT NULL`,
+	WithRole:         ` AND role <> 'member'`,
+}
+
+// IsKnown reports whether f is one of the filters.
+func (f Filter) IsKnown() bool {
+	_, ok := conditions[f]
+	return ok
+}
+
+// Search is what a list shows.
+type Search struct {
+	Filter Filter
+	Prefix string // the beginning of a name or an address, as typed; empty: any
+	After  string // the last key of the page before; empty: the first page
+}
+
+// Found is an account in a list. Its key is the text by which it was found.
+type Found struct {
+	Account
+	Key string // the account's name, or its folded address
+}
+
+// lastRune is later than every character of a name or an address: neither may have a noncharacter.
+const lastRune = "\U0010FFFF"
+
+// Find returns the first n accounts of a list, in the order of their keys' bytes. With a prefix,
+// an account whose name and address both begin so is there by its name, and perhaps once more by
+// its address if that is on another page: each page is read from two ranges of indexes, at the same
+// cost anywhere in a list of any length. Unlike the functions that return one account, Find also
+// returns accounts with an unknown role.
+func Find(ctx context.Context, q db.Querier, s Search, n int) ([]Found, error) {
+	if !s.Filter.IsKnown() {
+		return nil, fmt.Errorf("there is no filter %q", string(s.Filter))
+	}
+	prefix, ok := normalPrefix(s.Prefix)
+	if !ok {
+		return nil, nil // no name or address begins so
+	}
+	var all []Found
+	for _, column := range columnsOf(prefix) {
+		query, args := findQuery(s, column, prefix, n)
+		some, err := db.All(ctx, q, query, args, scanFound)
+		if err != nil {
+			return nil, fmt.Errorf("find accounts: %w", err)
+		}
+		all = append(all, some...)
+	}
+	slices.SortStableFunc(all, func(a, b Found) int { return cmp.Compare(a.Key, b.Key) })
+	all = all[:min(n, len(all))]
+	shown := map[string]bool{}
+	for _, f := range all {
+		if f.Key == f.Name {
+			shown[f.ID] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(f Found) bool { return f.Key != f.Name && shown[f.ID] }), nil
+}
+
+// columnsOf returns the columns in which accounts are found. Without a prefix, each has a name.
+func columnsOf(prefix string) []string {
+	if prefix == "" {
+		return []string{"name"}
+	}
+	return []string{"name", "email_folded"}
+}
+
+// findQuery returns the statement that finds up to n accounts by a column, with its arguments.
+func findQuery(s Search, column, prefix string, n int) (query string, args []any) {
+	return `
+		SELECT ` + columns + `, ` + column + `
+		FROM   accounts
+		WHERE  ` + column + ` COLLATE "C" >= $1 AND ` + column + ` COLLATE "C" > $2 AND ` + column + ` COLLATE "C" < $3` + conditions[s.Filter] + `
+		ORDER  BY ` + column + ` COLLATE "C"
+		LIMIT  $4`, []any{prefix, s.After, prefix + lastRune, n}
+}
+
+func scanFound(scan db.Scan) (f Found, err error) {
+	f.Account, err = scanAccount(func(to ...any) error { return scan(append(to, &f.Key)...) })
+	return f, err
+}
+
+// normalPrefix returns the form of the beginning of a name or an address in which keys are stored;
+// ok is false if no key begins so.
+func normalPrefix(typed string) (prefix string, ok bool) {
+	typed = strings.TrimSpace(typed)
+	if len(typed) > maxEmailBytes || !utf8.ValidString(typed) || strings.ContainsRune(typed, 0) {
+		return "", false
+	}
+	if typed == "" {
+		return "", true
+	}
+	if name, err := NormalizeName(typed); err == nil {
+		return name, true
+	}
+	return strings.ToLower(norm.NFC.String(typed)), true
+}
+
+// Among returns the accounts with these ids, in the order of the ids, without those that don't
+// exist. Unlike the functions that return one account, it also returns accounts with an unknown
+// role.
+func Among(ctx context.Context, q db.Querier, ids []string) ([]Account, error) {
+	list, args := db.In(ids, 1)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM accounts WHERE id IN `+list, args, scanAccount)
+	if err != nil {
+		return nil, fmt.Errorf("read accounts: %w", err)
+	}
+	slices.SortFunc(all, func(a, b Account) int { return cmp.Compare(slices.Index(ids, a.ID), slices.Index(ids, b.ID)) })
+	return all, nil
+}

@@ -1,0 +1,138 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// keysOf reads a whole list, two accounts at a time.
+func keysOf(t *testing.T, d *db.DB, s Search) (keys []string) {
+	t.Helper()
+	for range 100 {
+		page, err := Find(t.Context(), d.Reader(), s, 2)
+		must(t, err)
+		if len(page) == 0 {
+			return keys
+		}
+		for _, f := range page {
+			keys, s.After = append(keys, f.Key), f.Key
+		}
+	}
+	t.Fatal("the list doesn't end")
+	return nil
+}
+
+func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		for _, a := range []Account{
+			{Name: "ada", Email: "Ada@Example.test"}, {Name: "ada-b", Email: "countess@example.test"}, {Name: "ad_c"}, {Name: "adé"},
+			{Name: "bob", Email: "ada.bob@example.test"}, {Name: "a%"}, {Name: "eve", Role: Auditor}, {Name: "李小龙"},
+		} {
+			mustAdd(t, d, a)
+		}
+		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+			bob, err := ByName(ctx, tx, "bob")
+			must(t, err)
+			must(t, SetTwoFactor(ctx, tx, bob.ID, testkit.Start))
+			return SetDisabled(ctx, tx, bob.ID, testkit.Start)
+		}))
+		for _, test := range []struct {
+			search Search
+			want   string
+		}{
+			{Search{}, "a% ad_c ada ada-b adé bob eve 李小龙"},
+			{Search{Prefix: " ADA "}, "ada ada-b ada.bob@example.test ada@example.test"}, // on pages of two, ada is there twice
+			{Search{Prefix: "ada@"}, "ada@example.test"},
+			{Search{Prefix: "COUNTESS@EX"}, "countess@example.test"},
+			{Search{Prefix: "ADÉ"}, "adé"},
+			{Search{Prefix: "李"}, "李小龙"},
+			{Search{Prefix: "%"}, ""}, {Search{Prefix: "a%"}, "a%"}, {Search{Prefix: "ad_"}, "ad_c"},
+			{Search{Prefix: "a\x00"}, ""}, {Search{Prefix: "\xff"}, ""}, {Search{Prefix: strings.Repeat("a", 999)}, ""},
+			{Search{Filter: WhichAreDisabled}, "bob"}, {Search{Filter: WhichAreDisabled, Prefix: "ada"}, "ada.bob@example.test"},
+			{Search{Filter: WithOneFactor, Prefix: "b"}, ""}, {Search{Filter: WithOneFactor, Prefix: "ad"}, "ad_c ada ada-b ada@example.test adé"},
+			{Search{Filter: WithRole}, "eve"}, {Search{Filter: WithRole, Prefix: "a"}, ""},
+			{Search{After: "zz"}, "李小龙"}, {Search{After: "\U0010FFFF"}, ""},
+		} {
+			got := slices.Compact(keysOf(t, d, test.search))
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("%+v: %q, want %q", test.search, strings.Join(got, " "), test.want)
+			}
+		}
+		if _, err := Find(t.Context(), d.Reader(), Search{Filter: "nonsense"}, 2); err == nil {
+			t.Error("an unknown filter is no error")
+		}
+		// An account whose name and address begin alike is on a page once.
+		page, err := Find(t.Context(), d.Reader(), Search{Prefix: "ada"}, 50)
+		must(t, err)
+		if len(page) != 3 {
+			t.Errorf("%d accounts on one page, want 3: %+v", len(page), page)
+		}
+	})
+}
+
+// Case D-16: no page of a list reads more than its own rows, of 20,000.
+func TestFindReadsNoMoreThanItsPage(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		const n = 20_000
+		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+			for first := 0; first < n; first += 500 {
+				var rows []string
+				for i := first; i < first+500; i++ {
+					disabled, twoFactor, role := "NULL", "NULL", "member"
+					if i%1000 == 0 {
+						disabled, role = "1", "auditor"
+					}
+					if i%2 == 0 {
+						twoFactor = "1"
+					}
+					rows = append(rows, fmt.Sprintf(`('id%d', 'name%05d', 'mail%05d@x', 'mail%05d@x', '', '', '%s', 's', FALSE, 1, %s, %s)`, i, i, i, i, role, disabled, twoFactor))
+				}
+				if _, err := db.Exec(ctx, tx, `INSERT INTO accounts (id, name, email, email_folded, display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at, two_factor_at)
+					VALUES `+strings.Join(rows, ", ")); err != nil {
+					return err
+				}
+			}
+			_, err := db.Exec(ctx, tx, `ANALYZE accounts`)
+			return err
+		}))
+		for filter := range conditions {
+			for _, search := range []Search{{}, {Prefix: "n"}, {Prefix: "mail1"}, {After: "name19000"}} {
+				search.Filter = filter
+				for _, plan := range plansOf(t, d, search) {
+					if !strings.Contains(plan, "accounts_") || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "SCAN accounts") || strings.Contains(strings.ToUpper(plan), "SORT") || strings.Contains(plan, "TEMP B-TREE") {
+						t.Errorf("%+v: the statement scans or sorts:\n%s", search, plan)
+					}
+				}
+			}
+		}
+	})
+}
+
+// plansOf returns how the engine runs the statements of Find.
+func plansOf(t *testing.T, d *db.DB, s Search) (plans []string) {
+	t.Helper()
+	explain := "EXPLAIN "
+	if d.ServesOne() {
+		explain = "EXPLAIN QUERY PLAN "
+	}
+	prefix, _ := normalPrefix(s.Prefix)
+	for _, column := range columnsOf(prefix) {
+		query, args := findQuery(s, column, prefix, 51)
+		lines, err := db.All(t.Context(), d.Reader(), explain+query, args, func(scan db.Scan) (line string, err error) {
+			if d.ServesOne() {
+				var a, b, c int
+				return line, scan(&a, &b, &c, &line)
+			}
+			return line, scan(&line)
+		})
+		must(t, err)
+		plans = append(plans, strings.Join(lines, "\n"))
+	}
+	return plans
+}
