@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -29,6 +30,48 @@ func (a Account) MayRecover() bool { return !a.Disabled() && a.EmailReachesOwner
 // that was gone for a time may belong to another person afterwards.
 func (a Account) EmailReachesOwner() bool {
 	return a.Email != "" && !a.EmailVerifiedAt.IsZero() && a.EmailRefusedAt.IsZero()
+}
+
+// Reasons why a link may not go to the account's address.
+var (
+	ErrDisabled        = errors.New("the account is disabled")
+	ErrNoEmail         = errors.New("the account has no email address")
+	ErrEmailUnverified = errors.New("the email address isn't confirmed")
+	ErrEmailRefused    = errors.New("a mail server said that there is no such mailbox")
+)
+
+// CheckInvitable returns why an invitation may not go to the account's address, which an operator
+// gave, or nil if it may.
+func (a Account) CheckInvitable() error {
+	switch {
+	case a.Disabled():
+		return ErrDisabled
+	case a.Email == "":
+		return ErrNoEmail
+	case !a.EmailRefusedAt.IsZero():
+		return ErrEmailRefused
+	}
+	return nil
+}
+
+// CheckMailable returns why no link to an account that is in use may go to its address, or nil if
+// one may.
+func (a Account) CheckMailable() error {
+	err := a.CheckInvitable()
+	if err == nil && !a.MayRecover() {
+		err = ErrEmailUnverified
+	}
+	return err
+}
+
+// IsNamed reports whether a user typed the name or the email address of the account.
+func (a Account) IsNamed(typed string) bool {
+	if name, err := NormalizeName(typed); err == nil {
+		return name == a.Name
+	}
+	_, typed, err := NormalizeEmail(typed)
+	_, own, ownErr := NormalizeEmail(a.Email)
+	return err == nil && ownErr == nil && typed != "" && typed == own
 }
 
 // SetEmailVerified stores that the account's present address reaches its owner. A mark of

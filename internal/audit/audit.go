@@ -38,15 +38,15 @@ const (
 	BackupCodeFailed     Kind = "backup_code_failed" // Number: as of SignInFailed
 	PasswordChanged      Kind = "password_changed"
 	PasswordSet          Kind = "password_set"
-	PasswordReset        Kind = "password_reset" // with a mailed link
-	ResetAsked           Kind = "reset_asked"    // a link for a new password, by mail
-	EmailAsked           Kind = "email_asked"    // a link to confirm an address
-	EmailRestored        Kind = "email_restored" // by the owner of the former one
-	EmailVerified        Kind = "email_verified" // by a link in a mail, or the word of an operator
-	EmailRefused         Kind = "email_refused"  // by the mail server
-	TwoFactorReset       Kind = "two_factor_reset"
+	PasswordReset        Kind = "password_reset"   // with a mailed link
+	ResetAsked           Kind = "reset_asked"      // a link for a new password, by mail
+	EmailAsked           Kind = "email_asked"      // a link to confirm an address
+	EmailRestored        Kind = "email_restored"   // by the owner of the former one
+	EmailVerified        Kind = "email_verified"   // by a link in a mail, or the word of an operator
+	EmailRefused         Kind = "email_refused"    // by the mail server
+	TwoFactorReset       Kind = "two_factor_reset" // Detail: [LinkShown] or [LinkMailed]
 	AccountCreated       Kind = "account_created"
-	AccountInvited       Kind = "account_invited"
+	AccountInvited       Kind = "account_invited" // Detail: as of TwoFactorReset
 	AccountEnabled       Kind = "account_enabled"
 	AccountDisabled      Kind = "account_disabled"
 	AccountRemoved       Kind = "account_removed"
@@ -59,7 +59,7 @@ const (
 	GroupRemoved         Kind = "group_removed" // Detail: the group; no account
 	DeviceForgotten      Kind = "device_forgotten"
 	DevicesForgotten     Kind = "devices_forgotten"
-	LetInIssued          Kind = "let_in_issued"
+	LetInIssued          Kind = "let_in_issued" // Detail: as of TwoFactorReset; none for an owner
 	LetInUsed            Kind = "let_in_used"
 	PassMade             Kind = "pass_made"           // Detail: its name
 	PassRevoked          Kind = "pass_revoked"        // Detail: its name
@@ -107,6 +107,12 @@ const (
 const (
 	Done    = "done"
 	Refused = "refused"
+)
+
+// Values of [Event.Detail] that say how an operator's link reached its user.
+const (
+	LinkShown  = "link shown"  // the operator saw it, and hands it over
+	LinkMailed = "link mailed" // nobody but the owner of the address sees it
 )
 
 // Event is one entry of the log.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/db"
@@ -16,7 +15,7 @@ import (
 
 type accounts struct {
 	Add      accountAdd      `cmd:"" help:"Create an account with a password." example:"sallyport account add bob --password-stdin < password.txt"`
-	Invite   accountInvite   `cmd:"" help:"Create an account and print a link where its owner chooses the password." example:"sallyport account invite ada --email ada@example.com"`
+	Invite   accountInvite   `cmd:"" help:"Create an account, and mail its owner a link to choose the password, or print the link." example:"sallyport account invite ada --email ada@example.com"`
 	Setup    accountSetup    `cmd:"" name:"setup-link" help:"Print a link that creates the first account." example:"sallyport account setup-link"`
 	List     accountList     `cmd:"" help:"List the accounts." example:"sallyport account list --json | jq .name"`
 	Show     accountShow     `cmd:"" help:"Show one account." example:"sallyport account show ada"`
@@ -27,8 +26,8 @@ type accounts struct {
 	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's email address. An empty one (\"\") removes it." example:"sallyport account set-email ada ada@example.com"`
 	Verify   accountVerify   `cmd:"" name:"verify-email" help:"Confirm by your word that an account's email address reaches its owner, who then can choose a new password by mail." example:"sallyport account verify-email ada"`
 	Role     accountRole     `cmd:"" name:"set-role" help:"Set what an account may do with other accounts." example:"sallyport account set-role ada helpdesk"`
-	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets an account's owner sign in with a new browser, even after too many wrong passwords." example:"sallyport account unlock ada"`
-	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the only link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
+	Unlock   accountUnlock   `cmd:"" help:"Mail or print a link that lets an account's owner sign in with a new browser, even after too many wrong passwords." example:"sallyport account unlock ada"`
+	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and mail or print the only link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --show-link --link-life 168h"`
 }
 
 // accountArg is the argument of commands on one account.
@@ -85,29 +84,6 @@ func (c accountAdd) Run(r *run) error {
 	}
 	warnIfWeak(r, portal, added, typed)
 	_, err = fmt.Fprintf(r.streams.Out, "Account %s was added.\n", added.Name)
-	return err
-}
-
-type accountInvite struct {
-	Name          string `arg:"" help:"Name to sign in with; no spaces, no @."`
-	Email         string `help:"Email address." placeholder:"ADDRESS"`
-	Administrator bool   `aliases:"operator" help:"Make it an administrator."`
-}
-
-func (c accountInvite) Run(r *run) error {
-	portal, err := r.openPortal()
-	if err != nil {
-		return err
-	}
-	defer portal.Close()
-	token, wasInvited, err := portal.Manage.Accounts.Invite(r, manage.CommandLine(), accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
-	if err != nil {
-		return err
-	}
-	if wasInvited {
-		fmt.Fprintf(r.streams.Out, "%s was invited before; the earlier link no longer works.\n", c.Name)
-	}
-	_, err = fmt.Fprintf(r.streams.Out, "Give this link to %s. It works once, within 72 hours:\n%s\n", c.Name, portal.TicketLink(token))
 	return err
 }
 
@@ -215,36 +191,6 @@ func (c accountEmail) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		return printOnSuccess(r, portal.Manage.Accounts.SetEmail(r, manage.CommandLine(), a, c.Email), "The email address of %s was changed.\n", a.Name)
 	})
-}
-
-type accountUnlock struct{ accountArg }
-
-func (c accountUnlock) Run(r *run) error {
-	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		token, err := portal.Manage.Links.LetIn(r, manage.CommandLine(), a)
-		return printOnSuccess(r, err, "Give this link to %s, to open in the browser that should sign in. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
-	})
-}
-
-type accountReset struct {
-	accountArg
-	LinkLife time.Duration `default:"15m" help:"How long the link works, from 15m to 168h (7 days)."`
-}
-
-func (c accountReset) Run(r *run) error {
-	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		token, err := portal.Manage.Authenticators.ResetTwoFactor(r, manage.CommandLine(), a, c.LinkLife)
-		return printOnSuccess(r, err, "Two-factor authentication of %s is off, and the account's sessions have ended.\n"+
-			"Give this link to the owner, to sign in and turn it on again. It works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
-	})
-}
-
-// lifeInWords returns how long a link works, in whole hours or minutes.
-func lifeInWords(life time.Duration) string {
-	if hours := int(life.Hours()); life >= 2*time.Hour {
-		return fmt.Sprint(hours, " hours")
-	}
-	return fmt.Sprint(int(life.Minutes()), " minutes")
 }
 
 // printOnSuccess prints the formatted text if err is nil, and returns err otherwise.

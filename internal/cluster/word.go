@@ -23,8 +23,11 @@ var Audit2 = Word{"audit2", 13}
 // Roles: accounts have the roles auditor and helpdesk.
 var Roles = Word{"roles", 18}
 
+// MailedLinks: an operator's link that was mailed permits less than one that was handed over.
+var MailedLinks = Word{"mailed_links", 19}
+
 // words are all that this program knows, sorted by name.
-var words = []Word{Audit2, Roles}
+var words = []Word{Audit2, MailedLinks, Roles}
 
 // ErrNotYet means that a node runs an earlier version, which couldn't read what the caller is
 // about to store. Errors that wrap it name the nodes.

@@ -62,11 +62,12 @@ const (
 	UndoEmail   LinkKind = "undo_email"   // sent to the former address: restores it
 	Invitation  LinkKind = "invitation"   // chooses the first password
 	Enrollment  LinkKind = "enrollment"   // opens the wizard
+	LetIn       LinkKind = "let_in"       // makes the browser known that opens it
 )
 
 // LinkKinds returns all kinds of links.
 func LinkKinds() []LinkKind {
-	return []LinkKind{Reset, Unlock, VerifyEmail, UndoEmail, Invitation, Enrollment}
+	return []LinkKind{Reset, Unlock, VerifyEmail, UndoEmail, Invitation, Enrollment, LetIn}
 }
 
 // Link is a mail with a link. Opening the link changes nothing, since programs of mail servers
@@ -96,6 +97,7 @@ var linkWordings = map[LinkKind]linkWording{
 	UndoEmail:   {"mail.undo_email.subject", "mail.undo_email.lead", "mail.undo_email.go", "mail.if_you", "mail.footer_former"},
 	Invitation:  {"mail.invitation.subject", "mail.invitation.lead", "mail.invitation.go", "", "mail.footer_operator"},
 	Enrollment:  {"mail.enrollment.subject", "mail.enrollment.lead", "mail.enrollment.go", "", "mail.footer_operator"},
+	LetIn:       {"mail.let_in.subject", "mail.let_in.lead", "mail.let_in.go", "", "mail.footer_operator"},
 }
 
 const day = 24 * time.Hour

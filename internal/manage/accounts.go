@@ -61,16 +61,32 @@ func (m Accounts) Add(ctx context.Context, by Actor, a account.Account, typed st
 // its earlier link ends; again reports that. If it has a password, Invite returns
 // account.ErrNameTaken.
 func (m Accounts) Invite(ctx context.Context, by Actor, a account.Account) (token secret.Text, again bool, err error) {
+	how := delivery{}
+	again, err = m.invite(ctx, by, a, &how)
+	return how.token, again, err
+}
+
+// ErrOtherEmail means that the account to invite again has another address than the given one.
+var ErrOtherEmail = errors.New("the account exists and has another email address, or none")
+
+// InviteByMail is [Accounts.Invite], but the link is mailed to the account's address, which it
+// returns. It also returns [ErrOtherEmail], and the errors of [account.Account.CheckInvitable].
+func (m Accounts) InviteByMail(ctx context.Context, by Actor, a account.Account) (to string, again bool, err error) {
+	how := delivery{byMail: true}
+	again, err = m.invite(ctx, by, a, &how)
+	return how.to, again, err
+}
+
+func (m Accounts) invite(ctx context.Context, by Actor, a account.Account, how *delivery) (again bool, err error) {
 	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		now := m.login.Clock()
 		there, err := account.ByName(ctx, tx, a.Name)
 		if err == nil {
-			err = account.Lock(ctx, tx, there.ID)
+			there, err = account.LockAndRead(ctx, tx, there.ID)
 		}
 		again = err == nil
 		switch {
 		case errors.Is(err, db.ErrNotFound): // also if it was removed before the lock
-			if there, err = account.Create(ctx, tx, a, now); err != nil {
+			if there, err = account.Create(ctx, tx, a, m.login.Clock()); err != nil {
 				return err
 			}
 		case err != nil:
@@ -81,13 +97,13 @@ func (m Accounts) Invite(ctx context.Context, by Actor, a account.Account) (toke
 			} else if !since.IsZero() {
 				return account.ErrNameTaken
 			}
+			if how.byMail && a.Email != "" && !there.IsNamed(a.Email) {
+				return ErrOtherEmail
+			}
 		}
-		if token, err = ticket.Issue(ctx, tx, ticket.Invitation, there.ID, now); err != nil {
-			return err
-		}
-		return m.login.Journal.Record(ctx, tx, m.event(by, there.ID, audit.AccountInvited, ""))
+		return m.deliver(ctx, tx, by, audit.AccountInvited, there, ticket.Invitation, ticket.Invitation.Life(), how)
 	})
-	return token, again, err
+	return again, err
 }
 
 // SetEmail changes an account's e-mail address. An empty one removes it.

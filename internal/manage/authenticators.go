@@ -111,8 +111,22 @@ func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me
 // The parameter life is how long the link is valid; outside the limits of package ticket,
 // ResetTwoFactor returns [ticket.ErrLife]. The operator sees no secret of the account.
 func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.Account, life time.Duration) (secret.Text, error) {
-	var token secret.Text
-	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
+	how := delivery{}
+	err := m.resetTwoFactor(ctx, by, a, life, &how)
+	return how.token, err
+}
+
+// ResetTwoFactorByMail is [Authenticators.ResetTwoFactor], but the link is mailed to the account's
+// address, which it returns. Such a link sets no password. If it may not be mailed, nothing is
+// changed, and the error is one of [account.Account.CheckMailable] or of package recovery.
+func (m Authenticators) ResetTwoFactorByMail(ctx context.Context, by Actor, a account.Account) (to string, err error) {
+	how := delivery{byMail: true}
+	err = m.resetTwoFactor(ctx, by, a, 0, &how)
+	return how.to, err
+}
+
+func (m Authenticators) resetTwoFactor(ctx context.Context, by Actor, a account.Account, life time.Duration, how *delivery) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}
@@ -128,12 +142,10 @@ func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.
 		if err := account.SetEnrollLocked(ctx, tx, a.ID, true); err != nil {
 			return err
 		}
-		now := m.login.Clock()
-		var err error
-		if token, err = ticket.IssueUntil(ctx, tx, ticket.Ticket{Kind: ticket.Enroll, AccountID: a.ID, ExpiresAt: now.Add(life)}, now); err != nil {
+		now, err := account.ByID(ctx, tx, a.ID) // it may have got another address since a was read
+		if err != nil {
 			return err
 		}
-		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.TwoFactorReset, ""))
+		return m.deliver(ctx, tx, by, audit.TwoFactorReset, now, ticket.Enroll, life, how)
 	})
-	return token, err
 }

@@ -30,6 +30,13 @@ func (m Authenticators) enrollTicket(ctx context.Context, q db.Querier, owner ac
 	if errors.Is(err, ticket.ErrInvalid) || err == nil && (link.Kind != ticket.Enroll || link.AccountID != owner.ID) {
 		return ticket.Ticket{}, ErrLocked
 	}
+	if err != nil {
+		return link, err
+	}
+	err = m.checkMailed(ctx, q, link, owner)
+	if errors.Is(err, ticket.ErrInvalid) {
+		err = ErrLocked
+	}
 	return link, err
 }
 
@@ -205,7 +212,7 @@ func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me log
 		return login.ErrGone // another enrolment was confirmed in between
 	}
 	if m.NeedsTicket(me.Account, !e.first) {
-		if err := m.redeemEnrollTicket(ctx, tx, me.Account, e.ticket); err != nil {
+		if err := m.redeemEnrollTicket(ctx, tx, me.Account, e.ticket, now); err != nil {
 			return err
 		}
 	}
@@ -230,14 +237,19 @@ func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me log
 }
 
 // redeemEnrollTicket redeems the ticket with which the account may open the wizard, or returns
-// [ErrLocked].
-func (m Authenticators) redeemEnrollTicket(ctx context.Context, tx *db.Tx, owner account.Account, token string) error {
+// [ErrLocked]. What a mailed one enrols is confirmed at the account's FactorMailedAt.
+func (m Authenticators) redeemEnrollTicket(ctx context.Context, tx *db.Tx, owner account.Account, token string, now time.Time) error {
 	opened, err := m.enrollTicket(ctx, tx, owner, token)
 	if err != nil {
 		return err
 	}
-	if err := ticket.Redeem(ctx, tx, opened, m.login.Clock()); err != nil {
+	if err := ticket.Redeem(ctx, tx, opened, now); err != nil {
 		return ErrLocked
+	}
+	if opened.IsMailed() {
+		if err := account.SetFactorMailed(ctx, tx, owner.ID, now); err != nil {
+			return err
+		}
 	}
 	return account.SetEnrollLocked(ctx, tx, owner.ID, false)
 }

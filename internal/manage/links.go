@@ -23,33 +23,47 @@ type Links struct{ *base }
 // LetIn issues a let-in link and returns its token. The browser that opens the link becomes
 // known for the account. It must still give password and code, and no budget is reset. Past an
 // owner's limit of changes it returns a [*login.WaitError].
-func (m Links) LetIn(ctx context.Context, by Actor, a account.Account) (token secret.Text, err error) {
-	err = m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+func (m Links) LetIn(ctx context.Context, by Actor, a account.Account) (secret.Text, error) {
+	how := delivery{}
+	err := m.letIn(ctx, by, a, &how)
+	return how.token, err
+}
+
+// LetInByMail is [Links.LetIn], but the link is mailed to the account's address, which it returns.
+// It also returns the errors of [account.Account.CheckMailable].
+func (m Links) LetInByMail(ctx context.Context, by Actor, a account.Account) (to string, err error) {
+	how := delivery{byMail: true}
+	err = m.letIn(ctx, by, a, &how)
+	return how.to, err
+}
+
+func (m Links) letIn(ctx context.Context, by Actor, a account.Account, how *delivery) error {
+	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		if err := m.pace(ctx, tx, by, audit.LetInIssued); err != nil {
 			return err
 		}
-		event := m.event(by, a.ID, audit.LetInIssued, "")
-		if token, err = ticket.Issue(ctx, tx, ticket.LetIn, a.ID, event.At); err != nil {
-			return err
-		}
-		return m.login.Journal.Record(ctx, tx, event)
+		return m.deliver(ctx, tx, by, audit.LetInIssued, a, ticket.LetIn, ticket.LetIn.Life(), how)
 	})
-	return token, err
 }
 
-// RedeemLetIn redeems a let-in link and returns the device cookie's new value. It returns
-// ticket.ErrInvalid if the link isn't valid.
-func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser) (secret.Text, error) {
+// RedeemLetIn redeems a let-in link and returns the device cookie's new value. A mailed one needs
+// the name or address of its account, as the user typed it: programs of mail servers press the
+// buttons of every page that they open. It returns ticket.ErrInvalid if the link isn't valid, or
+// [ErrOtherName].
+func (m Links) RedeemLetIn(ctx context.Context, token, typed string, from login.Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := m.login.Clock()
 		// With the lock, a concurrent reset revokes the link or sees the known browser.
-		link, err := lockedTicket(ctx, tx, token, now)
+		link, owner, err := m.lockedTicket(ctx, tx, token, now)
 		if err != nil {
 			return err
 		}
 		if link.Kind != ticket.LetIn {
 			return ticket.ErrInvalid
+		}
+		if link.IsMailed() && !owner.IsNamed(typed) {
+			return ErrOtherName
 		}
 		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
 			return err
@@ -62,28 +76,26 @@ func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser
 	return deviceToken, err
 }
 
-// lockedTicket returns the valid ticket with this token, and locks its account's row until tx
-// ends. It returns [ticket.ErrInvalid] if the link isn't valid, also while the account is
+// lockedTicket returns the valid ticket with this token, and its account, whose row it locks until
+// tx ends. It returns [ticket.ErrInvalid] if the link isn't valid, also while the account is
 // disabled. A setup link has no account to lock.
-func lockedTicket(ctx context.Context, tx *db.Tx, token string, now time.Time) (ticket.Ticket, error) {
+func (m Links) lockedTicket(ctx context.Context, tx *db.Tx, token string, now time.Time) (ticket.Ticket, account.Account, error) {
 	link, err := ticket.ByToken(ctx, tx, token, now)
 	if err != nil || link.AccountID == "" {
-		return link, err
+		return link, account.Account{}, err
 	}
-	if err := account.Lock(ctx, tx, link.AccountID); errors.Is(err, db.ErrNotFound) {
-		return ticket.Ticket{}, ticket.ErrInvalid // the account was removed, and its links with it
-	} else if err != nil {
-		return ticket.Ticket{}, err
+	owner, err := account.LockAndRead(ctx, tx, link.AccountID)
+	if errors.Is(err, db.ErrNotFound) || err == nil && owner.Disabled() {
+		err = ticket.ErrInvalid // the account was removed, and its links with it, or may not sign in
 	}
-	owner, err := account.ByID(ctx, tx, link.AccountID)
 	if err != nil {
-		return ticket.Ticket{}, err
-	}
-	if owner.Disabled() {
-		return ticket.Ticket{}, ticket.ErrInvalid
+		return ticket.Ticket{}, owner, err
 	}
 	// The transaction that held the lock before may have revoked the link.
-	return ticket.ByToken(ctx, tx, token, now)
+	if link, err = ticket.ByToken(ctx, tx, token, now); err == nil {
+		err = m.checkMailed(ctx, tx, link, owner)
+	}
+	return link, owner, err
 }
 
 // IssueSetup returns the token of a link that creates the first account. It returns false
@@ -108,6 +120,7 @@ type Link struct {
 	Kind        ticket.Kind
 	Account     account.Account // zero for a setup link
 	NewPassword bool            // redeeming the link sets a password
+	AsksName    bool            // redeeming it needs the account's name
 }
 
 // ErrSetupTicket is [ticket.ErrInvalid] while no account exists. Then the user is the
@@ -147,6 +160,9 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 	if opened.Account.Disabled() {
 		return Link{}, ticket.ErrInvalid
 	}
+	if err := m.checkMailed(ctx, q, link, opened.Account); err != nil {
+		return Link{}, err
+	}
 	switch link.Kind {
 	case ticket.Invitation:
 		opened.NewPassword = true
@@ -157,6 +173,7 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 		}
 		opened.NewPassword = !suspect.IsZero()
 	case ticket.LetIn:
+		opened.AsksName = link.IsMailed()
 	default: // mailed links have pages of their own, which ask for more
 		return Link{}, ticket.ErrInvalid
 	}
@@ -200,7 +217,7 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 	}
 	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := m.login.Clock()
-		link, err := lockedTicket(ctx, tx, token, now)
+		link, _, err := m.lockedTicket(ctx, tx, token, now)
 		if err != nil {
 			return err
 		}
@@ -220,7 +237,14 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 		if deviceToken, _, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), now); err != nil {
 			return err
 		}
-		return m.login.Journal.Record(ctx, tx, from.Event(now, owner.ID, kind))
+		if err := m.login.Journal.Record(ctx, tx, from.Event(now, owner.ID, kind)); err != nil || !link.IsMailed() {
+			return err
+		}
+		// The owner has read a mail to the account's address.
+		if err := account.SetEmailVerified(ctx, tx, owner.ID, now); err != nil {
+			return err
+		}
+		return m.login.Journal.Record(ctx, tx, from.Event(now, owner.ID, audit.EmailVerified))
 	})
 	return deviceToken, err
 }

@@ -1,10 +1,15 @@
 package manage
 
 import (
+	"context"
 	"errors"
+	"time"
 
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/mail"
 )
 
 // Service gives access to the changes; each kind of thing has its type. It is safe for concurrent
@@ -28,11 +33,13 @@ type Options struct {
 	// EnrollByTicket requires an operator's link for every account's first authenticator,
 	// not only after a reset.
 	EnrollByTicket bool
+	// MailLink mails an operator's link to an account, see recovery.Service.MailLink.
+	MailLink func(ctx context.Context, tx *db.Tx, kind mail.LinkKind, owner account.Account, now time.Time) error
 }
 
 // New returns the changes of the accounts that o.Login signs in.
 func New(o Options) *Service {
-	b := &base{o.Login, o.Entry, o.EnrollByTicket}
+	b := &base{o.Login, o.Entry, o.EnrollByTicket, o.MailLink}
 	return &Service{
 		Accounts{b}, Authenticators{b}, Devices{b}, Groups{b}, Links{b}, Messages{b}, Passes{b}, Passwords{b}, Sessions{b},
 	}
@@ -43,6 +50,7 @@ type base struct {
 	login          *login.Service
 	entry          *entry.Service
 	enrollByTicket bool
+	mailLink       func(ctx context.Context, tx *db.Tx, kind mail.LinkKind, owner account.Account, now time.Time) error
 }
 
 // Errors that callers answer with a page, besides those of package login.
@@ -53,4 +61,6 @@ var (
 	ErrSuspect = errors.New("the suspect password must be changed first")
 	// ErrLocked means that the account can enrol only with an operator's link.
 	ErrLocked = errors.New("enrolment needs an administrator's link")
+	// ErrOtherName means that the typed name isn't that of the link's account.
+	ErrOtherName = errors.New("the link is for another account")
 )

@@ -66,6 +66,10 @@ func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error)
 				isDue, err = s.storeUndo(ctx, tx, m, l)
 			}
 			return err
+		case mail.Invitation, mail.Enrollment, mail.LetIn:
+			letter.Link.Life, letter.Link.URL = operatorsLinks[letter.Link.Kind].life, s.url("/setup", l.Token)
+			isDue, err = s.renewOperators(ctx, tx, m, l, owner)
+			return err
 		}
 		return fmt.Errorf("no mail is sent for a link of the kind %q", m.Topic)
 	})

@@ -144,9 +144,9 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	service.Mark.WentBack = service.ClockWentBack
 	pump := &outbox.Pump{DB: d, Ring: ring, Clock: reference, Log: log}
 	service.Journal = newJournal(ring, pump)
-	changes := manage.New(manage.Options{Login: service, Entry: gate, EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket})
-	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, Outbox: pump, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
-	p.Recovery = &recovery.Service{Login: service, PublicURL: cfg.PortalURL(), HasMail: func() bool { return pump.Has(outbox.Mail) }}
+	links := &recovery.Service{Login: service, PublicURL: cfg.PortalURL(), HasMail: func() bool { return pump.Has(outbox.Mail) }}
+	changes := manage.New(manage.Options{Login: service, Entry: gate, EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket, MailLink: links.MailLink})
+	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, Recovery: links, Outbox: pump, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
 	pump.GaveUp = p.Recovery.GaveUp
 	pump.Count = counts.registerOutbox(func(ctx context.Context) ([]outbox.Waiting, error) { return outbox.Count(ctx, d.Reader()) }, reference)
 	sender, err := mailSender(cfg, d, p.Recovery)

@@ -15,6 +15,10 @@ func (t Ticket) place() secret.Place {
 	return secret.Place{Table: "tickets", Column: "data", Row: hex.EncodeToString(t.hash) + "/" + string(t.Kind) + "/" + t.AccountID}
 }
 
+// IsMailed reports whether the link was stored by [Mail]. The data of an [Invitation], an [Enroll]
+// and a [LetIn] is then the address that the mail went to.
+func (t Ticket) IsMailed() bool { return len(t.sealed) > 0 }
+
 // Data returns what [Mail] stored with the ticket, or nil if it stored no data.
 func (t Ticket) Data(ring *secret.Ring) ([]byte, error) {
 	if len(t.sealed) == 0 {

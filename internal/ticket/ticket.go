@@ -36,10 +36,10 @@ const (
 // kinds are all kinds.
 var kinds = []Kind{Setup, Invitation, Enroll, LetIn, Reset, Unlock, VerifyEmail, UndoEmail}
 
-// life returns how long a link of this kind is valid. Fifteen minutes suffice to walk to a
+// Life returns how long a link of this kind is valid that is handed over. Fifteen minutes suffice to walk to a
 // browser, and are too short for a thief who finds the link in an old log. An invitation
 // must survive a weekend.
-func (k Kind) life() time.Duration {
+func (k Kind) Life() time.Duration {
 	if k == Invitation {
 		return 72 * time.Hour
 	}
@@ -78,7 +78,7 @@ type Ticket struct {
 // same account become invalid. accountID is empty for [Setup]; those links stay valid
 // side by side, since each node prints one.
 func Issue(ctx context.Context, tx *db.Tx, kind Kind, accountID string, now time.Time) (secret.Text, error) {
-	return IssueUntil(ctx, tx, Ticket{Kind: kind, AccountID: accountID, ExpiresAt: now.Add(kind.life())}, now)
+	return IssueUntil(ctx, tx, Ticket{Kind: kind, AccountID: accountID, ExpiresAt: now.Add(kind.Life())}, now)
 }
 
 // IssueUntil is [Issue] with an end that the caller chooses. It returns [ErrLife] if the end is

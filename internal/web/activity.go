@@ -28,6 +28,9 @@ func (s sessions) getActivity(req *page.Request) error {
 	for _, run := range groupTries(events) {
 		e := run.last
 		text := locale.Say("activity."+string(e.Kind), "how", page.SignInMessage(e.Detail), "name", e.Detail, "n", e.Number)
+		if e.Detail == audit.LinkShown && e.Actor == audit.ByOperator {
+			text = locale.Say("activity.link_shown", "what", text)
+		}
 		if run.tries > 1 {
 			text = locale.Say("activity.repeated", "what", text, "n", run.tries)
 		}

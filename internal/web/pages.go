@@ -322,7 +322,9 @@ type deviceRow struct {
 type letInPage struct {
 	page.Frame
 	Ticket   string
-	Username string
+	AsksName bool
+	Username string // the account's, or as typed if AsksName is set
+	Error    *locale.Message
 }
 
 // letInLinkPage shows a new let-in link. No other page shows it.

@@ -21,9 +21,8 @@ func (s setUp) getSetup(req *page.Request) error {
 		return err
 	}
 	if opened.Kind == ticket.LetIn {
-		return s.Render(req, http.StatusOK, "let-in", &letInPage{
-			Frame: page.Frame{Title: locale.Say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
-		})
+		data := letInPageOf(opened, token)
+		return s.Render(req, http.StatusOK, "let-in", &data)
 	}
 	if opened.Kind == ticket.Enroll && !opened.NewPassword {
 		s.SetCookie(req.W, ticketCookie, token, ticketCookieLife)
@@ -32,6 +31,14 @@ func (s setUp) getSetup(req *page.Request) error {
 	}
 	data := s.setupPage(opened, token)
 	return s.Render(req, http.StatusOK, "setup", &data)
+}
+
+func letInPageOf(opened manage.Link, token string) letInPage {
+	data := letInPage{Frame: page.Frame{Title: locale.Say("let_in.title")}, Ticket: token, AsksName: opened.AsksName}
+	if !data.AsksName {
+		data.Username = opened.Account.Name
+	}
+	return data
 }
 
 func (s setUp) setupPage(opened manage.Link, token string) setupPage {
@@ -59,7 +66,12 @@ func (s setUp) postSetup(req *page.Request) error {
 		return err
 	}
 	if opened.Kind == ticket.LetIn {
-		token, err := s.Manage.Links.RedeemLetIn(req.Context(), link, req.From)
+		token, err := s.Manage.Links.RedeemLetIn(req.Context(), link, username, req.From)
+		if errors.Is(err, manage.ErrOtherName) {
+			data := letInPageOf(opened, link)
+			data.Username, data.Error = username, locale.Say("let_in.wrong_name")
+			return s.Render(req, http.StatusUnprocessableEntity, "let-in", &data)
+		}
 		if err != nil {
 			return err
 		}

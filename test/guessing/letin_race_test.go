@@ -39,7 +39,7 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 					_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, time.Hour)
 					testkit.Check(t, err)
 				case 1:
-					if _, err := p.Manage.Links.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
+					if _, err := p.Manage.Links.RedeemLetIn(ctx, link.Reveal(), "", from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
 						t.Errorf("redeem a let-in link during the reset: %v", err)
 					}
 				case 2:

@@ -107,7 +107,7 @@ func TestALinkThatIsRevokedWhileItsRedemptionWaitsDoesNothing(t *testing.T) {
 			testkit.Check(t, err)
 			err = inOrder(t, p, a.ID, func() error { return change(a) }, func() error {
 				if kind == ticket.LetIn {
-					_, err := p.Manage.Links.RedeemLetIn(t.Context(), link, login.Browser{})
+					_, err := p.Manage.Links.RedeemLetIn(t.Context(), link, "", login.Browser{})
 					return err
 				}
 				_, err := p.Manage.Links.Redeem(t.Context(), link, manage.NewOwner{Password: "chosen by the thief 77"}, login.Browser{})
@@ -137,8 +137,11 @@ func TestLinksDoNothingWhileTheirAccountIsDisabled(t *testing.T) {
 		use := func(want error) {
 			t.Helper()
 			for what, redeem := range map[string]func() error{
-				"open":   func() error { _, err := p.Manage.Links.Open(ctx, reset.Reveal()); return err },
-				"let in": func() error { _, err := p.Manage.Links.RedeemLetIn(ctx, letIn.Reveal(), login.Browser{}); return err },
+				"open": func() error { _, err := p.Manage.Links.Open(ctx, reset.Reveal()); return err },
+				"let in": func() error {
+					_, err := p.Manage.Links.RedeemLetIn(ctx, letIn.Reveal(), "", login.Browser{})
+					return err
+				},
 			} {
 				if err := redeem(); !errors.Is(err, want) {
 					t.Errorf("%s: got %v, want %v", what, err, want)

@@ -1,0 +1,81 @@
+package manage
+
+import (
+	"context"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/cluster"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/mail"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/ticket"
+)
+
+// delivery is how a link reaches the owner of an account: the actor sees it and hands it over, or
+// it is mailed to the account's address, and the actor never sees it.
+type delivery struct {
+	byMail bool
+	token  secret.Text // of a link that is shown
+	to     string      // the address of a mailed one
+}
+
+// mailKinds are the kinds of mails that carry operators' links.
+var mailKinds = map[ticket.Kind]mail.LinkKind{
+	ticket.Invitation: mail.Invitation, ticket.Enroll: mail.Enrollment, ticket.LetIn: mail.LetIn,
+}
+
+// deliver issues a link for the account, and records the event kind of the change that it belongs
+// to. life is that of a link that is shown. The account's row is locked. Afterwards tx must use no
+// other table, see [cluster.Use].
+func (b *base) deliver(ctx context.Context, tx *db.Tx, by Actor, event audit.Kind, a account.Account, kind ticket.Kind, life time.Duration, how *delivery) error {
+	now := b.login.Clock()
+	detail := audit.LinkShown
+	if by.as == audit.ByOwner {
+		detail = "" // it is the owner's own link
+	}
+	var err error
+	if how.byMail {
+		detail, how.to = audit.LinkMailed, a.Email
+		err = b.mailLink(ctx, tx, mailKinds[kind], a, now)
+	} else {
+		how.token, err = ticket.IssueUntil(ctx, tx, ticket.Ticket{Kind: kind, AccountID: a.ID, ExpiresAt: now.Add(life)}, now)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.login.Journal.Record(ctx, tx, b.event(by, a.ID, event, detail)); err != nil {
+		return err
+	}
+	if how.byMail {
+		// An earlier version would let the link do what only a link that is handed over may do.
+		return cluster.Use(ctx, tx, cluster.MailedLinks)
+	}
+	return nil
+}
+
+// checkMailed returns [ticket.ErrInvalid] if the link was mailed and may no longer do what it is
+// for: the account has another address now, or mail would replace the password and the second
+// factor. Links that were handed over have no such limits.
+func (b *base) checkMailed(ctx context.Context, q db.Querier, link ticket.Ticket, owner account.Account) error {
+	if !link.IsMailed() {
+		return nil
+	}
+	to, err := link.Data(b.login.Ring)
+	if err != nil {
+		return err
+	}
+	if string(to) != owner.Email || link.Kind != ticket.Invitation && !owner.MayRecover() {
+		return ticket.ErrInvalid
+	}
+	if link.Kind != ticket.Enroll {
+		return nil
+	}
+	suspect, err := password.SuspectSince(ctx, q, owner.ID)
+	if err == nil && (!suspect.IsZero() || !owner.MailMayReplaceFactor(b.login.Clock())) {
+		err = ticket.ErrInvalid
+	}
+	return err
+}

@@ -1,0 +1,375 @@
+package recovery
+
+// Links that operators have mailed: invitations, links to the wizard, and let-in links.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/recovery"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+const newWizard = "/settings/security/authenticators/new"
+
+// invite has an invitation mailed and returns its ticket.
+func invite(t *testing.T, p *portal.Portal, name string) string {
+	t.Helper()
+	p.Clock.Move(time.Second) // mails are sorted by their seconds
+	to, _, err := p.Manage.Accounts.InviteByMail(t.Context(), manage.CommandLine(), account.Account{Name: name, Email: name + "@example.com"})
+	testkit.Check(t, err)
+	return lastTicket(t, p, to)
+}
+
+// resetByMail resets the account's second factor, and returns the ticket of the mailed link.
+func resetByMail(t *testing.T, p *portal.Portal, name string) string {
+	t.Helper()
+	p.Clock.Move(time.Second) // mails are sorted by their seconds
+	to, err := p.Manage.Authenticators.ResetTwoFactorByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
+	testkit.Check(t, err)
+	return lastTicket(t, p, to)
+}
+
+// letInByMail has a let-in link mailed and returns its ticket.
+func letInByMail(t *testing.T, p *portal.Portal, name string) string {
+	t.Helper()
+	p.Clock.Move(time.Second) // mails are sorted by their seconds
+	to, err := p.Manage.Links.LetInByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
+	testkit.Check(t, err)
+	return lastTicket(t, p, to)
+}
+
+// isDead fails the test unless the page of an operator's link says that it doesn't work.
+func isDead(t *testing.T, p *portal.Portal, what, ticket string) {
+	t.Helper()
+	b := p.Browser(t)
+	for _, a := range []portal.Answer{b.Get("/setup?ticket=" + ticket), b.Post("/setup", "ticket", ticket, "new_password", chosen, "username", "ada")} {
+		if a.Status != http.StatusNotFound {
+			t.Errorf("%s: %s, want 404", what, portal.Summary(a))
+		}
+	}
+}
+
+// block makes mails fail until unblock is called.
+func block(t *testing.T, p *portal.Portal) (unblock func()) {
+	t.Helper()
+	dir := p.Config.Mail.URL.Dir
+	testkit.Check(t, os.RemoveAll(dir))
+	testkit.Check(t, os.WriteFile(dir, nil, 0o600))
+	return func() { testkit.Check(t, os.Remove(dir)) }
+}
+
+// pass lets the time pass in which mails are tried.
+func pass(t *testing.T, p *portal.Portal, d time.Duration) {
+	t.Helper()
+	const step = 15 * time.Minute
+	for range d / step {
+		p.Clock.Move(step)
+		testkit.Check(t, p.Outbox.Run(context.Background()))
+		p.Outbox.Wait()
+	}
+}
+
+// signInAndEnroll signs in with the password, opens an enrolment link and enrols.
+func signInAndEnroll(t *testing.T, p *portal.Portal, typed, ticket string) {
+	t.Helper()
+	b := p.Browser(t)
+	b.Post("/login", "username", "ada", "password", typed)
+	if a := b.Get("/setup?ticket=" + ticket); a.Location != newWizard {
+		t.Fatalf("open the link: %s, want the wizard", portal.Summary(a))
+	}
+	b.Enroll("Phone")
+}
+
+// TestMailReplacesOneFactorOfTwo checks finding 16 of passkeys.md: within seven days, mail replaces
+// the password or the second factor. A link that is handed over has no such limit.
+func TestMailReplacesOneFactorOfTwo(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx, by := t.Context(), manage.CommandLine()
+		portal.WithTwoFactor(t, p, "ada")
+		refused := func(when string, want error) {
+			t.Helper()
+			before := portal.EventCounts(t, p)
+			_, err := p.Manage.Authenticators.ResetTwoFactorByMail(ctx, by, portal.MustAccount(t, p, "ada"))
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", when, err, want)
+			}
+			if after := portal.EventCounts(t, p); fmt.Sprint(after) != fmt.Sprint(before) || portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`) != 1 {
+				t.Errorf("%s: the refused reset changed something: events %v, before %v", when, after, before)
+			}
+		}
+		// The password was set by mail.
+		reset(p.Browser(t), portal.MailedReset(t, p, p.Browser(t), "ada"), chosen)
+		refused("after a new password by mail", recovery.ErrPasswordMailed)
+		p.Clock.Move(account.MailPause - time.Second)
+		refused("just before seven days", recovery.ErrPasswordMailed)
+		p.Clock.Move(time.Second)
+		signInAndEnroll(t, p, chosen, resetByMail(t, p, "ada"))
+
+		// The second factor was enrolled by mail. /forgot answers the same for everybody.
+		forgot := func(when string, want int) {
+			t.Helper()
+			resets := func() (n int) {
+				for _, m := range portal.Mails(t, p) {
+					if _, path, _ := m.Link(); path == "/reset" {
+						n++
+					}
+				}
+				return n
+			}
+			before := resets()
+			a := p.Browser(t).Post("/forgot", "username", "ada")
+			if got := resets() - before; got != want || a.Location != "/login?notice=mail_sent" {
+				t.Errorf("%s: %d mails, %s; want %d", when, got, portal.Summary(a), want)
+			}
+		}
+		forgot("after the enrolment", 0)
+		p.Clock.Move(portal.MustAccount(t, p, "ada").FactorMailedAt.Add(account.MailPause - time.Second).Sub(p.Clock.Now()))
+		forgot("just before seven days", 0)
+		p.Clock.Move(time.Second)
+		forgot("after seven days", 1)
+
+		// What was enrolled by mail is known by its time.
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators JOIN accounts ON accounts.id = account_id WHERE confirmed_at = factor_mailed_at`); n != 1 {
+			t.Errorf("%d authenticators are known as enrolled by mail, want 1", n)
+		}
+
+		// A mailed link dies when mail replaces the password before it is used; one that is handed
+		// over doesn't.
+		p.Clock.Move(account.MailPause)
+		mailed := resetByMail(t, p, "ada")
+		signedIn := p.Browser(t)
+		signedIn.Post("/login", "username", "ada", "password", chosen)
+		if a := signedIn.Get("/setup?ticket=" + mailed); a.Location != newWizard {
+			t.Fatalf("open the link: %s, want the wizard", portal.Summary(a))
+		}
+		p.Clock.Move(time.Second)
+		reset(p.Browser(t), portal.MailedReset(t, p, p.Browser(t), "ada"), portal.Password)
+		isDead(t, p, "after a new password by mail", mailed)
+		signedIn.SignIn("ada")
+		if a := signedIn.Post("/settings/security/authenticators"); a.Location != "/settings/security?notice=locked" {
+			t.Errorf("open the wizard with the cookie of the mailed link: %s, want the notice locked", portal.Summary(a))
+		}
+		shown, err := p.Manage.Authenticators.ResetTwoFactor(ctx, by, portal.MustAccount(t, p, "ada"), time.Hour)
+		testkit.Check(t, err)
+		signInAndEnroll(t, p, portal.Password, shown.Reveal())
+		if a := portal.MustAccount(t, p, "ada"); a.FactorMailedAt.After(p.Clock.Now().Add(-account.MailPause)) {
+			t.Error("a link that was handed over counts as mailed")
+		}
+
+		// The link would set the password too.
+		p.Clock.Move(account.MailPause)
+		testkit.Check(t, p.DB.Write(ctx, func(tx *db.Tx) error {
+			_, err := password.MarkSuspect(ctx, tx, portal.MustAccount(t, p, "ada").ID, p.Clock.Now())
+			return err
+		}))
+		refused("with a suspect password", recovery.ErrPasswordSuspect)
+	})
+}
+
+// TestMailNeverReplacesBothAtOnce confirms an enrolment by a mailed link and sets a password by
+// another one at once.
+func TestMailNeverReplacesBothAtOnce(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		portal.WithTwoFactor(t, p, "ada")
+		typed := portal.Password
+		for round := range 4 {
+			portal.VerifyEmail(t, p, "ada")
+			enroll := resetByMail(t, p, "ada")
+			owner := p.Browser(t)
+			owner.Post("/login", "username", "ada", "password", typed)
+			owner.Get("/setup?ticket=" + enroll)
+			phone := owner.BeginEnroll()
+			p.Clock.Move(time.Second)
+			p.Browser(t).Post("/forgot", "username", "ada")
+			set := lastTicket(t, p, "ada@example.com")
+			browser, next := p.Browser(t), fmt.Sprint(chosen, " ", round)
+			var all sync.WaitGroup
+			all.Go(func() {
+				owner.Post("/settings/security/authenticators/"+phone.ID+"/confirm", "code", phone.Code(0), "name", "Phone")
+			})
+			all.Go(func() { reset(browser, set, next) })
+			all.Wait()
+			a := portal.MustAccount(t, p, "ada")
+			byMail := 0
+			for _, at := range []time.Time{a.PasswordMailedAt, a.FactorMailedAt} {
+				if at.After(p.Clock.Now().Add(-time.Hour)) {
+					byMail++
+				}
+			}
+			if byMail != 1 {
+				t.Errorf("round %d: mail replaced %d of password and second factor, want one", round, byMail)
+			}
+			if a.PasswordMailedAt.After(a.FactorMailedAt) {
+				typed = next
+			}
+			p.Clock.Move(account.MailPause)
+		}
+	})
+}
+
+// TestOneMailedLinkIsRedeemedOnce submits each kind of link in many browsers at once (attack 62).
+func TestOneMailedLinkIsRedeemedOnce(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		const n = 6
+		race := func(what, ticket string) {
+			t.Helper()
+			var browsers [n]*portal.Browser
+			for i := range browsers {
+				browsers[i] = p.Browser(t)
+			}
+			got := testkit.Race(n, func(i int) string {
+				return fmt.Sprint(browsers[i].Post("/setup", "ticket", ticket, "username", "ada", "new_password", fmt.Sprint(chosen, " ", i)).Status)
+			})
+			if got["303"] != 1 || got["303"]+got["404"]+got["503"] != n { // 503: too many wait to hash
+				t.Errorf("%s in %d browsers at once: %v, want one 303", what, n, got)
+			}
+			known := 0
+			for _, b := range browsers {
+				if b.Cookie(portal.SessionCookie) != "" {
+					t.Errorf("%s opened a session", what)
+				}
+				if b.Cookie(portal.DeviceCookie) != "" {
+					known++
+				}
+			}
+			if known != 1 {
+				t.Errorf("%s made %d browsers known, want one", what, known)
+			}
+			isDead(t, p, what+", used", ticket)
+		}
+		race("an invitation", invite(t, p, "ada"))
+		if portal.MustAccount(t, p, "ada").EmailVerifiedAt.IsZero() {
+			t.Error("the owner read a mail to the address, which isn't confirmed")
+		}
+		race("a let-in link", letInByMail(t, p, "ada"))
+		testkit.Check(t, p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, "ada"), portal.Password))
+
+		ticket := resetByMail(t, p, "ada")
+		var browsers [n]*portal.Browser
+		var phones [n]*portal.Phone
+		for i := range browsers {
+			browsers[i] = p.Browser(t)
+			browsers[i].SignIn("ada")
+			browsers[i].Get("/setup?ticket=" + ticket)
+			phones[i] = browsers[i].BeginEnroll()
+		}
+		testkit.Race(n, func(i int) string {
+			a := browsers[i].Post("/settings/security/authenticators/"+phones[i].ID+"/confirm", "code", phones[i].Code(0), "name", "Phone")
+			return portal.Summary(a)
+		})
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators WHERE confirmed_at IS NOT NULL`); n != 1 {
+			t.Errorf("one enrolment link confirmed %d authenticators", n)
+		}
+		isDead(t, p, "an enrolment link, used", ticket)
+	})
+}
+
+// TestARobotGainsAndSpoilsNoLinkOfAnOperator opens the links, and submits their forms, as programs
+// of mail servers do before the person (attack 68).
+func TestARobotGainsAndSpoilsNoLinkOfAnOperator(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		robot := p.Browser(t)
+		visit := func(ticket string) {
+			t.Helper()
+			rows := func() string {
+				return fmt.Sprint(portal.EventCounts(t, p), portal.CountRows(t, p, `SELECT COUNT(*) FROM devices`), portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`),
+					portal.CountRows(t, p, `SELECT COUNT(*) FROM tickets WHERE used_at IS NULL`))
+			}
+			before := rows()
+			for _, method := range []string{"HEAD", "GET", "OPTIONS", "GET"} {
+				robot.Do(method, "/setup?ticket="+ticket, nil, nil)
+			}
+			robot.Get("/setup?ticket=" + ticket)
+			robot.Follow()
+			robot.Post("/setup", "ticket", ticket)
+			robot.Post("/setup", "ticket", ticket, "username", "", "new_password", "")
+			robot.Post("/setup?ticket="+ticket, "new_password", chosen, "username", "ada") // the ticket is read from the form alone
+			robot.Post("/reset", "ticket", ticket, "new_password", chosen)
+			robot.Post("/undo-email", "ticket", ticket, "email", "ada@example.com")
+			robot.Post("/settings/security/authenticators")
+			if after := rows(); after != before {
+				t.Errorf("the robot changed something: %s, before %s", after, before)
+			}
+			if robot.Cookie(portal.SessionCookie) != "" || robot.Cookie(portal.DeviceCookie) != "" {
+				t.Error("the robot has a session or is known")
+			}
+		}
+		ticket := invite(t, p, "ada")
+		visit(ticket)
+		if a := p.Browser(t).Post("/setup", "ticket", ticket, "new_password", portal.Password); a.Location != "/login?notice=account_created" {
+			t.Errorf("the invited person's turn: %s", portal.Summary(a))
+		}
+		ticket = letInByMail(t, p, "ada")
+		visit(ticket)
+		if a := p.Browser(t).Post("/setup", "ticket", ticket, "username", "Ada@Example.com"); a.Location != "/login?notice=let_in" {
+			t.Errorf("the owner's turn with the let-in link: %s", portal.Summary(a))
+		}
+		ticket = resetByMail(t, p, "ada")
+		visit(ticket)
+		signInAndEnroll(t, p, portal.Password, ticket)
+	})
+}
+
+// TestAnOperatorsLinkLivesFromItsMail keeps the mails from being written for hours, and for longer
+// than they are tried.
+func TestAnOperatorsLinkLivesFromItsMail(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx, by := t.Context(), manage.CommandLine()
+		p.AddAccount(t, "ada")
+		portal.VerifyEmail(t, p, "ada")
+		portal.Mails(t, p)
+		unblock := block(t, p)
+		_, _, err := p.Manage.Accounts.InviteByMail(ctx, by, account.Account{Name: "bob", Email: "bob@example.com"})
+		testkit.Check(t, err)
+		_, err = p.Manage.Authenticators.ResetTwoFactorByMail(ctx, by, portal.MustAccount(t, p, "ada"))
+		testkit.Check(t, err)
+		pass(t, p, 30*time.Hour)
+		unblock()
+		pass(t, p, 90*time.Minute)
+		enroll, invitation := lastTicket(t, p, "ada@example.com"), lastTicket(t, p, "bob@example.com")
+		open := func(what, ticket string, want int) {
+			t.Helper()
+			if a := p.Browser(t).Get("/setup?ticket=" + ticket); a.Status != want {
+				t.Errorf("%s: %s, want %d", what, portal.Summary(a), want)
+			}
+		}
+		p.Clock.Move(recovery.EnrollLife - 2*time.Hour)
+		open("the enrolment link, 22 hours after its mail", enroll, http.StatusSeeOther)
+		p.Clock.Move(3 * time.Hour)
+		open("the enrolment link, 25 hours after its mail", enroll, http.StatusNotFound)
+		p.Clock.Move(recovery.InvitationLife - 27*time.Hour)
+		open("the invitation, 70 hours after its mail", invitation, http.StatusOK)
+		p.Clock.Move(4 * time.Hour)
+		open("the invitation, 74 hours after its mail", invitation, http.StatusNotFound)
+
+		// No server of the recipient takes them: the operator sees it in the queue, then as an event.
+		block(t, p)
+		_, _, err = p.Manage.Accounts.InviteByMail(ctx, by, account.Account{Name: "bob"})
+		testkit.Check(t, err)
+		_, err = p.Manage.Links.LetInByMail(ctx, by, portal.MustAccount(t, p, "ada"))
+		testkit.Check(t, err)
+		pass(t, p, time.Hour)
+		if got := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE kind = 'mail_given_up' AND detail = 'let_in'`); got != 1 {
+			t.Errorf("after an hour, %d events say that the let-in link was given up, want 1", got)
+		}
+		if got := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox WHERE topic = 'invitation' AND last_error <> ''`); got != 1 {
+			t.Errorf("after an hour, %d invitations wait with the reason, want 1", got)
+		}
+		pass(t, p, 73*time.Hour)
+		if got := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE kind = 'mail_given_up' AND detail = 'invitation'`); got != 1 {
+			t.Errorf("after three days, %d events say that the invitation was given up, want 1", got)
+		}
+	})
+}
