@@ -63,6 +63,12 @@ func TestQuickRunGivesFiniteRatios(t *testing.T) {
 	if ratios < 5 || others != 4 {
 		t.Errorf("%d ratios, %d of them of the peer; want at least 5, and 4", ratios, others)
 	}
+	writtenPage(t, r)
+}
+
+// writtenPage writes the report into a directory, checks its page, and returns the page.
+func writtenPage(t *testing.T, r *report) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := r.write(dir); err != nil {
 		t.Fatal(err)
@@ -72,6 +78,7 @@ func TestQuickRunGivesFiniteRatios(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkPage(t, dir, string(page))
+	return string(page)
 }
 
 func TestGatewayIsMeasuredWithPostsToo(t *testing.T) {
@@ -90,18 +97,10 @@ func TestGatewayIsMeasuredWithPostsToo(t *testing.T) {
 			t.Errorf("%s: %v against %v gives the ratio %v", want, one.got, one.bare, one.ratio)
 		}
 	}
-	dir := t.TempDir()
-	if err := r.write(dir); err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile(filepath.Join(dir, "performance.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkPage(t, dir, string(page))
+	page := writtenPage(t, r)
 	for _, want := range []string{"`POST` of a form of 1 kB", "](performance/c-cpu.svg)", "](performance/c-post-cpu.svg)",
 		"## At the limit", "was measured 2 times", "Through the gateway, POST of 1 kB:\n"} {
-		if !strings.Contains(string(page), want) {
+		if !strings.Contains(page, want) {
 			t.Errorf("the page doesn't show %s", want)
 		}
 	}

@@ -21,13 +21,6 @@ func write(d *db.DB, change func(ctx context.Context, tx *db.Tx) error) error {
 	return d.Write(ctx, func(tx *db.Tx) error { return change(ctx, tx) })
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func add(d *db.DB, a Account) (Account, error) {
 	err := write(d, func(ctx context.Context, tx *db.Tx) (err error) {
 		a, err = Create(ctx, tx, a, testkit.Start)
@@ -39,7 +32,7 @@ func add(d *db.DB, a Account) (Account, error) {
 func mustAdd(t *testing.T, d *db.DB, a Account) Account {
 	t.Helper()
 	a, err := add(d, a)
-	must(t, err)
+	testkit.Check(t, err)
 	return a
 }
 
@@ -243,7 +236,7 @@ func TestNamesAndAddressesAreUnique(t *testing.T) {
 		if err := setEmail(ada.ID, "ADA@example.test"); err != nil {
 			t.Errorf("ada sets her own address in another spelling: %v", err)
 		}
-		must(t, setEmail(ada.ID, ""))
+		testkit.Check(t, setEmail(ada.ID, ""))
 		if err := setEmail(eve.ID, "ada@example.test"); err != nil {
 			t.Errorf("eve sets a free address: %v", err)
 		}
@@ -272,7 +265,7 @@ func TestRestampAndDisable(t *testing.T) {
 		ctx := context.Background()
 		ada, eve := mustAdd(t, d, Account{Name: "ada"}), mustAdd(t, d, Account{Name: "eve"})
 		want := ada
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
 			want.Stamp, err = Restamp(ctx, tx, ada.ID)
 			return errors.Join(err, SetDisabled(ctx, tx, ada.ID, testkit.Start), SetEnrollLocked(ctx, tx, ada.ID, true), SetDisplayName(ctx, tx, ada.ID, " Ada "), Lock(ctx, tx, ada.ID))
 		}))
@@ -283,7 +276,7 @@ func TestRestampAndDisable(t *testing.T) {
 		if got, err := ByID(ctx, d.Reader(), eve.ID); err != nil || got != eve {
 			t.Errorf("eve = %+v, %v; want %+v", got, err, eve)
 		}
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return SetDisabled(ctx, tx, ada.ID, time.Time{}) }))
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { return SetDisabled(ctx, tx, ada.ID, time.Time{}) }))
 		if got, err := ByID(ctx, d.Reader(), ada.ID); err != nil || got.Disabled() {
 			t.Errorf("after enabling: %+v, %v", got, err)
 		}
@@ -302,7 +295,7 @@ func TestRestampAndDisable(t *testing.T) {
 			t.Errorf("SetDisplayName: %v, want ErrDisplayNameInvalid", err)
 		}
 		// A role that this version doesn't know (F3).
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE accounts SET role = 'root' WHERE id = $1`, eve.ID)
 			return err
 		}))
@@ -317,7 +310,7 @@ func TestListAndRemove(t *testing.T) {
 		ctx := context.Background()
 		exist := func() bool {
 			some, err := AnyExist(ctx, d.Reader())
-			must(t, err)
+			testkit.Check(t, err)
 			return some
 		}
 		if exist() {
@@ -330,7 +323,7 @@ func TestListAndRemove(t *testing.T) {
 		}
 		list := func(after string) (names []string) {
 			all, err := List(ctx, d.Reader(), after)
-			must(t, err)
+			testkit.Check(t, err)
 			for _, a := range all {
 				names = append(names, a.Name)
 			}
@@ -342,7 +335,7 @@ func TestListAndRemove(t *testing.T) {
 		if got := list("ada"); !slices.Equal(got, want[1:]) {
 			t.Errorf("List after ada = %v, want %v", got, want[1:])
 		}
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
 			if err := AddGroup(ctx, tx, "ops", testkit.Start); err != nil {
 				return err
 			}
@@ -352,13 +345,13 @@ func TestListAndRemove(t *testing.T) {
 			_, err := Join(ctx, tx, "ops", ids[0])
 			return err
 		}))
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return Remove(ctx, tx, ids[0]) }))
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { return Remove(ctx, tx, ids[0]) }))
 		if got := list(""); !slices.Equal(got, want[:2]) {
 			t.Errorf("List after Remove = %v, want %v", got, want[:2])
 		}
 		for _, table := range []string{"members", "tickets"} {
 			var n int
-			must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM `+table, nil, &n))
+			testkit.Check(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM `+table, nil, &n))
 			if n != 0 {
 				t.Errorf("%d rows in %s after Remove, want none", n, table)
 			}

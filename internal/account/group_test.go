@@ -26,7 +26,7 @@ func TestGroups(t *testing.T) {
 			}
 		}
 		for _, name := range []string{"ops", "ops-2_x.y", "Größe", strings.Repeat("x", 64)} {
-			must(t, addGroup(name))
+			testkit.Check(t, addGroup(name))
 		}
 		got := testkit.Race(8, func(int) string { return testkit.Outcome(addGroup("one")) })
 		if got["ok"] != 1 || got[ErrGroupTaken.Error()] != 7 {
@@ -61,7 +61,7 @@ func TestGroups(t *testing.T) {
 		}
 		groupsOf := func(id string) []string {
 			names, err := GroupsOf(ctx, d.Reader(), id)
-			must(t, err)
+			testkit.Check(t, err)
 			return names
 		}
 		if got, none := groupsOf(ada.ID), groupsOf(eve.ID); !slices.Equal(got, []string{"one", "ops"}) || len(none) != 0 {
@@ -70,12 +70,12 @@ func TestGroups(t *testing.T) {
 		removeGroup := func(name string) error {
 			return write(d, func(ctx context.Context, tx *db.Tx) error { return RemoveGroup(ctx, tx, name) })
 		}
-		must(t, removeGroup("ops"))
+		testkit.Check(t, removeGroup("ops"))
 		if err := removeGroup("ops"); !errors.Is(err, db.ErrNotFound) {
 			t.Errorf("second RemoveGroup: %v, want ErrNotFound", err)
 		}
 		all, err := ListGroups(ctx, d.Reader())
-		must(t, err)
+		testkit.Check(t, err)
 		slices.SortFunc(all, func(a, b Group) int { return strings.Compare(a.Name, b.Name) })
 		want := []Group{{"Größe", 0}, {"one", 1}, {"ops-2_x.y", 0}, {strings.Repeat("x", 64), 0}}
 		if diff := cmp.Diff(want, all); diff != "" {
@@ -92,9 +92,9 @@ func TestJoinBesideTheRemovalOfTheGroup(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := mustAdd(t, d, Account{Name: "ada"})
 		joined := make(chan error, 1)
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return AddGroup(ctx, tx, "ops", testkit.Start) }))
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
-			must(t, RemoveGroup(ctx, tx, "ops"))
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { return AddGroup(ctx, tx, "ops", testkit.Start) }))
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+			testkit.Check(t, RemoveGroup(ctx, tx, "ops"))
 			go func() {
 				joined <- write(d, func(ctx context.Context, tx *db.Tx) error {
 					_, err := Join(ctx, tx, "ops", ada.ID)
@@ -105,7 +105,7 @@ func TestJoinBesideTheRemovalOfTheGroup(t *testing.T) {
 				return nil // SQLite runs the transactions one after the other
 			}
 			testkit.Until(t, "the join waits for the removal", func() (waits bool) {
-				must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`, nil, &waits))
+				testkit.Check(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`, nil, &waits))
 				return waits
 			})
 			return nil

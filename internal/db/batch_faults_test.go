@@ -62,7 +62,7 @@ func TestWritersOfALostBatchGetAnError(t *testing.T) {
 			if got := len(names(t, after.Reader())); got != len(stored) {
 				t.Errorf("after a power cut there are %d groups, want %d", got, len(stored))
 			}
-			must(t, after.Close())
+			testkit.Check(t, after.Close())
 			mustExec(t, d, `DELETE FROM groups`)
 			return failed
 		}
@@ -96,12 +96,12 @@ func TestConfirmedWritesSurviveAKill(t *testing.T) {
 		cmd := command.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 		cmd.Env = append(os.Environ(), killedVariable+"="+rawURL)
 		out, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
+		testkit.Check(t, err)
+		testkit.Check(t, cmd.Start())
 		lines := bufio.NewScanner(out)
 		for n := 0; lines.Scan(); n++ {
 			if n == 100*(round+1) {
-				must(t, cmd.Process.Kill())
+				testkit.Check(t, cmd.Process.Kill())
 			}
 			if name, ok := strings.CutPrefix(lines.Text(), "done "); ok && strings.HasSuffix(name, ".") {
 				confirmed = append(confirmed, name)

@@ -35,7 +35,7 @@ func names(t *testing.T, q db.Querier) []string {
 	t.Helper()
 	all, err := db.All(context.Background(), q, `SELECT name FROM groups ORDER BY name`,
 		nil, func(scan db.Scan) (s string, err error) { return s, scan(&s) })
-	must(t, err)
+	testkit.Check(t, err)
 	return all
 }
 
@@ -124,7 +124,7 @@ func TestFailedChangeLeavesTheRestOfABatchAlone(t *testing.T) {
 		fails := func(name string, how func() error) func(tx *db.Tx) error {
 			return func(tx *db.Tx) error {
 				tx.Changed(name)
-				must(t, insert(tx, name))
+				testkit.Check(t, insert(tx, name))
 				return how()
 			}
 		}
@@ -158,7 +158,7 @@ func TestFailedFirstChangeLeavesTheRestOfABatchAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, d *db.DB) {
-				errs := queue(d, nil, func(tx *db.Tx) error { must(t, insert(tx, "first")); return how() }, inserts("second"), inserts("third"))()
+				errs := queue(d, nil, func(tx *db.Tx) error { testkit.Check(t, insert(tx, "first")); return how() }, inserts("second"), inserts("third"))()
 				if errs[0] == nil || errs[1] != nil || errs[2] != nil {
 					t.Errorf("got %v, want an error for the first writer only", errs)
 				}
@@ -180,7 +180,7 @@ func TestBatchThatCannotUndoAChangeIsNotCommitted(t *testing.T) {
 			}
 		}
 		wantEqual(t, "afterwards", names(t, d.Reader()))
-		must(t, d.Write(context.Background(), inserts("c")))
+		testkit.Check(t, d.Write(context.Background(), inserts("c")))
 	})
 }
 
@@ -198,8 +198,8 @@ func TestCancelledWriterLeavesTheQueueAtOnce(t *testing.T) {
 		}
 		close(gate)
 		synctest.Wait()
-		must(t, first)
-		must(t, d.Write(context.Background(), inserts("c")))
+		testkit.Check(t, first)
+		testkit.Check(t, d.Write(context.Background(), inserts("c")))
 		wantEqual(t, "afterwards", names(t, d.Reader()), "a", "c")
 	})
 }

@@ -55,7 +55,7 @@ func TestOwnChangesAreReportedBeforeWriteReturns(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		var h reported
 		d.OnChange(h.add)
-		must(t, change(d, nil, "alice", "bob", "alice"))
+		testkit.Check(t, change(d, nil, "alice", "bob", "alice"))
 		if want := []string{"alice", "bob"}; !slices.Equal(h.ids, want) {
 			t.Errorf("got %q, want %q", h.ids, want)
 		}
@@ -71,7 +71,7 @@ func TestOwnChangesAreReportedBeforeWriteReturns(t *testing.T) {
 		for i := range 100 {
 			many = append(many, fmt.Sprint(i))
 		}
-		must(t, change(d, nil, many...))
+		testkit.Check(t, change(d, nil, many...))
 		if !slices.Contains(h.ids, "") || len(h.ids) > 20 {
 			t.Errorf("for 100 changed ids %d were reported: %q; want \"\" among at most 20", len(h.ids), h.ids)
 		}
@@ -97,16 +97,16 @@ func TestChangesOfOtherProcessesAreReported(t *testing.T) {
 			for round := range 5 {
 				h.reset()
 				id := fmt.Sprint("alice", round)
-				must(t, change(there, nil, id))
+				testkit.Check(t, change(there, nil, id))
 				// SQLite reports that anything may have changed, PostgreSQL the id.
 				testkit.Until(t, "the report of "+id, func() bool { return h.has(id) || engine == "sqlite" && h.has("") })
 			}
 			h.reset()
-			must(t, change(there, nil, ""))
+			testkit.Check(t, change(there, nil, ""))
 			testkit.Until(t, "the report that all changed", func() bool { return h.has("") })
 			if engine == "sqlite" {
 				h.reset()
-				must(t, change(here, nil, "bob"))
+				testkit.Check(t, change(here, nil, "bob"))
 				time.Sleep(600 * time.Millisecond) // enough for two polls
 				if h.has("") {
 					t.Error("a change of this process is reported as another's")
@@ -143,7 +143,7 @@ func TestLostListenConnectionIsNoticed(t *testing.T) {
 		t.Errorf("Watch ended with %v, want ErrUnavailable", err)
 	}
 	h.reset()
-	must(t, change(d, nil)) // while Watch doesn't run
+	testkit.Check(t, change(d, nil)) // while Watch doesn't run
 	go watch()
 	testkit.Until(t, "a report after the reconnect", func() bool { return h.has("") })
 	testkit.Until(t, "watching again", func() bool { return d.Current(time.Now()) })

@@ -18,19 +18,12 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // column returns the only column of every row.
 func column(t *testing.T, d *db.DB, query string, args ...any) []string {
 	t.Helper()
 	all, err := db.All(context.Background(), d.Reader(), query,
 		args, func(scan db.Scan) (s string, err error) { return s, scan(&s) })
-	must(t, err)
+	testkit.Check(t, err)
 	return all
 }
 
@@ -47,7 +40,7 @@ func exec(d *db.DB, query string, args ...any) (n int64, err error) {
 func mustExec(t *testing.T, d *db.DB, query string, args ...any) {
 	t.Helper()
 	_, err := exec(d, query, args...)
-	must(t, err)
+	testkit.Check(t, err)
 }
 
 func TestErrorsAreTranslated(t *testing.T) {
@@ -67,7 +60,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 				VALUES ($1, $2, '', '', 'member', '', $3, 1)`, id, name, false)
 			return err
 		}
-		must(t, account("1", "ada"))
+		testkit.Check(t, account("1", "ada"))
 		if err := account("2", "ada"); !errors.Is(err, db.ErrConflict) {
 			t.Errorf("for a taken unique value: got %v, want ErrConflict", err)
 		}
@@ -106,15 +99,15 @@ func TestCallsThatCannotReachTheDatabaseAreErrUnavailable(t *testing.T) {
 				}
 			}
 		}
-		must(t, d.Ping(context.Background()))
+		testkit.Check(t, d.Ping(context.Background()))
 		cancelled, cancel := context.WithCancel(context.Background())
 		cancel()
 		check("cancelled", cancelled)
 		late, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
 		defer cancel()
 		check("too late", late)
-		must(t, d.Ping(context.Background()))
-		must(t, d.Close())
+		testkit.Check(t, d.Ping(context.Background()))
+		testkit.Check(t, d.Close())
 		check("closed", context.Background())
 	})
 }
@@ -125,7 +118,7 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 		insert := func(tx *db.Tx, name string) {
 			t.Helper()
 			_, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ($1, 1)`, name)
-			must(t, err)
+			testkit.Check(t, err)
 		}
 		if err := d.Write(ctx, func(tx *db.Tx) error { insert(tx, "a"); insert(tx, "b"); return errWanted }); err != errWanted {
 			t.Errorf("got %v, want the change's error as it is", err)
@@ -151,14 +144,14 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 			t.Errorf("cancelled before the commit: got %v, but the groups are %v", err, got)
 		}
 		mustExec(t, d, `DELETE FROM groups`)
-		must(t, d.Write(ctx, func(tx *db.Tx) error {
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 			insert(tx, "e")
 			var n int
-			must(t, db.One(ctx, tx, `SELECT COUNT(*) FROM groups`, nil, &n))
+			testkit.Check(t, db.One(ctx, tx, `SELECT COUNT(*) FROM groups`, nil, &n))
 			if n != 1 {
 				t.Errorf("a transaction sees %d of its own rows, want 1", n)
 			}
-			must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM groups`, nil, &n))
+			testkit.Check(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM groups`, nil, &n))
 			if n != 0 {
 				t.Errorf("readers see %d rows before the commit, want none", n)
 			}
@@ -183,7 +176,7 @@ func TestWritersQueueWithoutLoss(t *testing.T) {
 				return testkit.Outcome(err)
 			})
 			var n int
-			must(t, db.One(context.Background(), handles[1].Reader(), `SELECT created_at FROM groups`, nil, &n))
+			testkit.Check(t, db.One(context.Background(), handles[1].Reader(), `SELECT created_at FROM groups`, nil, &n))
 			if got["ok"] != 32 || n != 32 {
 				t.Errorf("outcomes of 32 writers: %v; %d changes are stored", got, n)
 			}
@@ -208,10 +201,10 @@ func TestReaderOfSQLiteCannotWrite(t *testing.T) {
 func TestSQLiteSurvivesAPowerCut(t *testing.T) {
 	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
 	ctx := context.Background()
-	must(t, d.Write(ctx, func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "query_only": "0", "temp_store": "2"} {
 			var got string
-			must(t, db.One(ctx, tx, `PRAGMA `+pragma, nil, &got))
+			testkit.Check(t, db.One(ctx, tx, `PRAGMA `+pragma, nil, &got))
 			if got != want {
 				t.Errorf("%s = %s, want %s", pragma, got, want)
 			}
@@ -225,11 +218,11 @@ func TestFilesAreTheOwnersOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data? #%20dir") // a path that must be escaped in a URL
 	d := testkit.Open(t, "sqlite:"+filepath.Join(dir, "sallyport.db"))
 	unlock, err := d.LockServer()
-	must(t, err)
+	testkit.Check(t, err)
 	defer unlock()
 	mustExec(t, d, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
 	found := map[string]fs.FileMode{}
-	must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	testkit.Check(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -255,10 +248,10 @@ func TestSecondServerIsRefused(t *testing.T) {
 			rawURL := testkit.DatabaseURL(t, engine)
 			one, two := testkit.Open(t, rawURL), testkit.Open(t, rawURL)
 			unlock, err := one.LockServer()
-			must(t, err)
+			testkit.Check(t, err)
 			second, err := two.LockServer()
 			if engine == "postgres" { // any number of nodes may serve
-				must(t, err)
+				testkit.Check(t, err)
 				second()
 				unlock()
 				return
@@ -269,7 +262,7 @@ func TestSecondServerIsRefused(t *testing.T) {
 			mustExec(t, two, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`) // as a command does
 			unlock()
 			second, err = two.LockServer()
-			must(t, err)
+			testkit.Check(t, err)
 			if _, err := one.LockServer(); !errors.Is(err, db.ErrServed) {
 				t.Errorf("the first server got %v, want ErrServed", err)
 			}
@@ -280,7 +273,7 @@ func TestSecondServerIsRefused(t *testing.T) {
 
 func TestOpenSaysWhatIsWrongWithoutThePassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
-	must(t, os.WriteFile(file, []byte("not a database, and longer than a header of one would be: "+strings.Repeat("x", 1000)), 0o600))
+	testkit.Check(t, os.WriteFile(file, []byte("not a database, and longer than a header of one would be: "+strings.Repeat("x", 1000)), 0o600))
 	for _, rawURL := range []string{
 		"postgres://ada:canary@host:notaport/db", "canary", "postgres://ada:canary@127.0.0.1:1/db", "mysql://ada:canary@host/db",
 		"sqlite:" + file, "sqlite:" + file + "/below/a/file",
@@ -307,14 +300,14 @@ func TestTimesReadBack(t *testing.T) {
 		} {
 			mustExec(t, d, `UPDATE tickets SET used_at = $1`, db.At{Time: at})
 			var got db.At
-			must(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
+			testkit.Check(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
 			if !got.Equal(at) || got.Location() != time.UTC || got.IsZero() != at.IsZero() {
 				t.Errorf("%v reads back as %v", at, got)
 			}
 		}
 		mustExec(t, d, `UPDATE tickets SET used_at = $1`, db.At{Time: testkit.Start.Add(999_999 * time.Nanosecond)})
 		var got db.At
-		must(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
+		testkit.Check(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
 		if !got.Equal(testkit.Start) {
 			t.Errorf("a fraction of a millisecond isn't cut off: %v", got)
 		}
@@ -331,7 +324,7 @@ func TestReadersAndAWriterDoNotStopEachOther(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
 		var readers sync.WaitGroup
-		must(t, d.Write(ctx, func(tx *db.Tx) error {
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 			// While a transaction is open, more readers read than SQLite has
 			// reading connections.
 			for range 16 {

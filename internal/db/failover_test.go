@@ -20,7 +20,7 @@ func TestReadsSurviveTheEndOfEveryConnection(t *testing.T) {
 	ctx := context.Background()
 	url := testkit.DatabaseURL(t, "postgres")
 	d, admin := testkit.Open(t, url), testkit.Open(t, url)
-	must(t, d.Write(ctx, func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 		_, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ('ops', 0)`)
 		return err
 	}))
@@ -68,7 +68,7 @@ func TestReadsSurviveTheEndOfEveryConnection(t *testing.T) {
 	stop.Store(true)
 	busy.Wait()
 	var created int64
-	must(t, db.One(ctx, admin.Reader(), `SELECT created_at FROM groups`, nil, &created))
+	testkit.Check(t, db.One(ctx, admin.Reader(), `SELECT created_at FROM groups`, nil, &created))
 	// Each end may have come between a commit and its answer, once.
 	if done := changes.Load(); created < done || created > done+ends {
 		t.Errorf("%d changes were confirmed, but %d were made", done, created)
@@ -116,13 +116,13 @@ func terminate(t *testing.T, admin *db.DB) {
 func TestConnectErrorsNameTheServerAlone(t *testing.T) {
 	t.Parallel()
 	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
-	must(t, err)
+	testkit.Check(t, err)
 	gone := *at
 	gone.Path, gone.User = "/secretdatabase", url.UserPassword("secretuser", "secretword")
 	noDatabase := *at
 	noDatabase.Path = "/secretdatabase"
 	port, err := testkit.FreePort()
-	must(t, err)
+	testkit.Check(t, err)
 	for text, want := range map[string]string{
 		"postgres://secretuser:secretword@127.0.0.1:" + port + "/secretdatabase":   "connect to 127.0.0.1:" + port + ": connect: connection refused",
 		"postgres://secretuser:secretword@no-such-host.invalid/secretdatabase":     "connect to no-such-host.invalid:5432: ",

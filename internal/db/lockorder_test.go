@@ -47,7 +47,7 @@ func TestMigrationBesideThoseThatLockTheSchema(t *testing.T) {
 				t.Parallel()
 				url := testkit.MigratedURL(t, "postgres", "")
 				d, other := testkit.Open(t, url), testkit.Open(t, url)
-				must(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
+				testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
 				own := int64(len(db.Migrations()))
 				// The time is shorter than PostgreSQL's deadlock_timeout, so that a deadlock ends
 				// the call of do.
@@ -61,7 +61,7 @@ func TestMigrationBesideThoseThatLockTheSchema(t *testing.T) {
 				if err := test.do(d); err != nil {
 					t.Errorf("%s: %v", test.name, err)
 				}
-				must(t, <-migrated)
+				testkit.Check(t, <-migrated)
 			})
 		}
 	}
@@ -75,15 +75,15 @@ func TestMigrationWaitsForThoseThatReadTheTable(t *testing.T) {
 	url := testkit.MigratedURL(t, "postgres", "")
 	d, other := testkit.Open(t, url), testkit.Open(t, url)
 	var migrated chan error
-	must(t, d.Write(ctx, func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 		var n int
-		must(t, db.One(ctx, tx, `SELECT COUNT(*) FROM nodes`, nil, &n))
-		must(t, db.LockUsable(ctx, tx))
+		testkit.Check(t, db.One(ctx, tx, `SELECT COUNT(*) FROM nodes`, nil, &n))
+		testkit.Check(t, db.LockUsable(ctx, tx))
 		migrated = beginMigration(ctx, t, other, `ALTER TABLE nodes ADD COLUMN later TEXT`)
 		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // passes the migration in the queue
 		return err
 	}))
-	must(t, <-migrated)
+	testkit.Check(t, <-migrated)
 }
 
 // A dump reads the tables for as long as it runs. Statements that begin while a migration waits
@@ -96,14 +96,14 @@ func TestMigrationBesideADumpStopsNoOther(t *testing.T) {
 	var migrated chan error
 	ctx := db.OnWait(context.Background(), func(reason error) { waits <- reason })
 	alter := "-- a comment\nALTER TABLE events ADD COLUMN later TEXT"
-	must(t, d.Write(ctx, func(dump *db.Tx) error {
+	testkit.Check(t, d.Write(ctx, func(dump *db.Tx) error {
 		var n int
-		must(t, db.One(ctx, dump, `SELECT COUNT(*) FROM events`, nil, &n))
+		testkit.Check(t, db.One(ctx, dump, `SELECT COUNT(*) FROM events`, nil, &n))
 		migrated = beginMigration(ctx, t, other, alter)
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
 		return nil
 	}))
-	must(t, <-migrated)
+	testkit.Check(t, <-migrated)
 	if len(waits) != 1 {
 		t.Fatalf("%d waits were reported, want one", len(waits))
 	}
@@ -120,15 +120,15 @@ func TestMigrationIsTriedAgainAfterADeadlock(t *testing.T) {
 	url := testkit.MigratedURL(t, "postgres", "")
 	d, other := testkit.Open(t, url), testkit.Open(t, url)
 	var migrated chan error
-	must(t, d.Write(ctx, func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 		_, err := db.Exec(ctx, tx, `SET LOCAL deadlock_timeout = '1min'`)
-		must(t, err)
-		must(t, db.LockUsable(ctx, tx))
+		testkit.Check(t, err)
+		testkit.Check(t, db.LockUsable(ctx, tx))
 		migrated = beginMigration(ctx, t, other, `ALTER TABLE nodes ADD COLUMN later TEXT`)
 		_, err = db.Exec(ctx, tx, `DELETE FROM nodes`) // in the wrong order
 		return err
 	}))
-	must(t, <-migrated)
+	testkit.Check(t, <-migrated)
 }
 
 func TestMigrationThatWaitsEndsWithItsContext(t *testing.T) {
@@ -138,9 +138,9 @@ func TestMigrationThatWaitsEndsWithItsContext(t *testing.T) {
 	own := int64(len(db.Migrations()))
 	ctx, cancel := context.WithCancel(context.Background())
 	ctx = db.OnWait(ctx, func(error) { cancel() })
-	must(t, d.Write(t.Context(), func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(t.Context(), func(tx *db.Tx) error {
 		var n int
-		must(t, db.One(t.Context(), tx, `SELECT COUNT(*) FROM events`, nil, &n))
+		testkit.Check(t, db.One(t.Context(), tx, `SELECT COUNT(*) FROM events`, nil, &n))
 		err := db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, `ALTER TABLE events ADD COLUMN later TEXT`)))
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("the migration ended with %v, want context.Canceled", err)

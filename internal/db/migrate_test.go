@@ -24,10 +24,10 @@ func TestFreshSchemaIsTheGoldenOne(t *testing.T) {
 	got := strings.Join(statements, ";\n\n") + ";\n"
 	const golden = "schema.golden.sql"
 	if *update {
-		must(t, os.WriteFile(golden, []byte(got), 0o644))
+		testkit.Check(t, os.WriteFile(golden, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(golden)
-	must(t, err)
+	testkit.Check(t, err)
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got); run go test -update and review the difference:\n%s", golden, diff)
 	}
@@ -56,12 +56,12 @@ func TestMigratingTwiceChangesNothing(t *testing.T) {
 		ctx := context.Background()
 		mustExec(t, d, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
 		before, since, err := d.Version(ctx)
-		must(t, err)
+		testkit.Check(t, err)
 		for range 2 {
-			must(t, db.Migrate(ctx, d, db.Migrations()))
+			testkit.Check(t, db.Migrate(ctx, d, db.Migrations()))
 		}
 		after, sinceAfter, err := d.Version(ctx)
-		must(t, err)
+		testkit.Check(t, err)
 		if before != after || since != sinceAfter || before != int64(len(db.Migrations())) {
 			t.Errorf("the schema had version %d, usable since %d; then %d, usable since %d", before, since, after, sinceAfter)
 		}
@@ -169,12 +169,12 @@ func TestLongMigrationIsNotCutOff(t *testing.T) {
 	url := testkit.DatabaseURL(t, "postgres")
 	d, other := testkit.Open(t, url), testkit.Open(t, url)
 	version, _, err := d.Version(t.Context())
-	must(t, err)
+	testkit.Check(t, err)
 	long := append(db.Migrations(), db.Step(version+1, version, fmt.Sprintf(`SELECT pg_sleep(%f)`, (db.AnswerTime+time.Second).Seconds())))
 	waited := make(chan error, 1)
 	go func() { waited <- db.Migrate(t.Context(), other, long) }()
-	must(t, db.Migrate(t.Context(), d, long))
-	must(t, <-waited)
+	testkit.Check(t, db.Migrate(t.Context(), d, long))
+	testkit.Check(t, <-waited)
 	if got, _, err := d.Version(t.Context()); err != nil || got != version+1 {
 		t.Errorf("version %d, %v; want %d", got, err, version+1)
 	}

@@ -16,7 +16,7 @@ import (
 func overWire(t *testing.T) (over, past *db.DB, wire *testkit.Wire) {
 	t.Helper()
 	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
-	must(t, err)
+	testkit.Check(t, err)
 	past = testkit.Open(t, at.String())
 	wire = testkit.NewWire(t, at.Host)
 	at.Host = wire.Address()
@@ -73,7 +73,7 @@ func TestSilenceIsUnavailable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, _, wire := overWire(t)
-			must(t, rename(d))
+			testkit.Check(t, rename(d))
 			wire.SetFault(test.fault)
 			ended := make(chan error, 1)
 			go func() { ended <- test.ask(d) }()
@@ -94,7 +94,7 @@ func TestWatchEndsOnASilentConnection(t *testing.T) {
 		testkit.Until(t, "watching", func() bool { return d.Current(time.Now()) })
 		wire.SetListenFault(fault)
 		wantUnavailable(t, ended)
-		must(t, rename(d)) // the other connections work
+		testkit.Check(t, rename(d)) // the other connections work
 		wire.SetListenFault(testkit.Whole)
 		go d.Watch(t.Context(), time.Now)
 		testkit.Until(t, "watching again", func() bool { return d.Current(time.Now()) })
@@ -129,7 +129,7 @@ func TestNoConnectionLeftIsUnavailable(t *testing.T) {
 		}()
 	}
 	for range db.Conns {
-		must(t, <-holding)
+		testkit.Check(t, <-holding)
 	}
 	asked := make(chan error)
 	for _, ask := range []func(d *db.DB) error{func(d *db.DB) error { return d.Ping(context.Background()) }, rename} {
@@ -144,7 +144,7 @@ func TestNoConnectionLeftIsUnavailable(t *testing.T) {
 	for range db.Conns {
 		<-holding // an error is fine: the transaction may have been idle for too long
 	}
-	must(t, rename(d))
+	testkit.Check(t, rename(d))
 }
 
 // A standby may lag behind what the primary has ended, so Open refuses it. If the
@@ -160,7 +160,7 @@ func TestStandbyIsRefused(t *testing.T) {
 	}
 	both := strings.Replace(primary.URL("postgres"), primary.Address(), standby.Address()+","+primary.Address(), 1)
 	d := testkit.Open(t, both)
-	must(t, rename(d))
+	testkit.Check(t, rename(d))
 	primary.Kill()
 	if err := rename(d); !errors.Is(err, db.ErrUnavailable) {
 		t.Errorf("without a primary: got %v, want ErrUnavailable", err)

@@ -95,7 +95,7 @@ func TestChangesShareATransaction(t *testing.T) {
 					wantEqual(t, "before the commit readers see", names(t, d.Reader()))
 					return insert(tx, "c")
 				})()
-			must(t, errors.Join(errs...))
+			testkit.Check(t, errors.Join(errs...))
 			wantEqual(t, "reported", here.ids, "alice", "bob")
 			testkit.Until(t, "the report on another node", func() bool {
 				return there.has("alice") && there.has("bob") || engine == "sqlite" && there.has("")
@@ -110,7 +110,7 @@ func TestFailedChangeLeavesOthersOfItsTransactionAlone(t *testing.T) {
 		queued, cancelQueued := context.WithCancel(t.Context())
 		fails := func(name string, how func(tx *db.Tx) error) together {
 			return func(tx *db.Tx, _ bool) error {
-				must(t, insert(tx, name))
+				testkit.Check(t, insert(tx, name))
 				return how(tx)
 			}
 		}
@@ -190,7 +190,7 @@ func TestTransactionsOfTwoNodesDoNotDeadlock(t *testing.T) {
 		all.Go(func() { errs[i] = run() })
 	}
 	all.Wait()
-	must(t, errors.Join(append(errs[0], errs[1]...)...))
+	testkit.Check(t, errors.Join(append(errs[0], errs[1]...)...))
 	wantEqual(t, "afterwards", column(t, nodes[0], `SELECT created_at FROM groups`), "2", "2")
 }
 
@@ -209,7 +209,7 @@ func TestLostConnectionBeforeTheCommitLosesNoChange(t *testing.T) {
 			return insert(tx, "b")
 		},
 		insertsTogether("c"))()
-	must(t, errors.Join(errs...))
+	testkit.Check(t, errors.Join(errs...))
 	wantEqual(t, "afterwards", names(t, d.Reader()), "a", "b", "c")
 }
 
@@ -217,7 +217,7 @@ func TestLostConnectionBeforeTheCommitLosesNoChange(t *testing.T) {
 func TestUnansweredCommitIsAnErrorForAll(t *testing.T) {
 	t.Parallel()
 	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
-	must(t, err)
+	testkit.Check(t, err)
 	direct := testkit.Open(t, at.String())
 	wire := testkit.NewWire(t, at.Host)
 	at.Host = wire.Address()
@@ -254,14 +254,14 @@ func TestChangeThatWaitsForALockLeavesItsTransaction(t *testing.T) {
 		return err
 	}, insertsTogether("b"))
 	result := make(chan []error, 1)
-	must(t, d.Write(context.Background(), func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(context.Background(), func(tx *db.Tx) error {
 		_, err := db.Exec(context.Background(), tx, update)
 		go func() { result <- run() }()
 		testkit.Until(t, "the others commit", func() bool { return len(names(t, d.Reader())) == 3 })
 		testkit.Until(t, "the change waits alone", aloneNow.Load)
 		return err
 	}))
-	must(t, errors.Join(<-result...))
+	testkit.Check(t, errors.Join(<-result...))
 	wantEqual(t, "afterwards", column(t, d, `SELECT created_at FROM groups WHERE name = 'locked'`), "2")
 }
 
@@ -280,13 +280,13 @@ func TestSlowChangeDoesNotHoldUpOthers(t *testing.T) {
 	})
 	<-runs
 	for i := range 3 {
-		must(t, d.WriteTogether(context.Background(), insertsTogether(fmt.Sprint("quick", i))))
+		testkit.Check(t, d.WriteTogether(context.Background(), insertsTogether(fmt.Sprint("quick", i))))
 	}
 	wantEqual(t, "meanwhile", names(t, d.Reader()), "quick0", "quick1", "quick2")
 	close(gate)
 	all.Wait()
-	must(t, slow)
-	must(t, d.WriteTogether(context.Background(), insertsTogether("then")))
+	testkit.Check(t, slow)
+	testkit.Check(t, d.WriteTogether(context.Background(), insertsTogether("then")))
 	wantEqual(t, "afterwards", names(t, d.Reader()), "quick0", "quick1", "quick2", "slow", "then")
 }
 
@@ -298,7 +298,7 @@ func TestSharedTransactionsAreLimitedAndCheap(t *testing.T) {
 	var statements atomic.Int64
 	testkit.Open(t, rawURL) // migrates
 	d, err := db.OpenCounted(rawURL, &statements)
-	must(t, err)
+	testkit.Check(t, err)
 	defer d.Close()
 	change := func(tx *db.Tx, name string) error {
 		tx.Changed(name)
@@ -308,7 +308,7 @@ func TestSharedTransactionsAreLimitedAndCheap(t *testing.T) {
 	count := func(what string, want int64, write func() error) {
 		t.Helper()
 		statements.Store(0)
-		must(t, write())
+		testkit.Check(t, write())
 		if got := statements.Load(); got != want {
 			t.Errorf("%s: %d statements, want %d", what, got, want)
 		}

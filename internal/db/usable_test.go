@@ -17,7 +17,7 @@ func require(d *db.DB, version int64) error {
 func usableSince(t *testing.T, d *db.DB) int64 {
 	t.Helper()
 	since, err := db.UsableSince(t.Context(), d.Reader())
-	must(t, err)
+	testkit.Check(t, err)
 	return since
 }
 
@@ -30,22 +30,22 @@ func TestRequirementIsNeverLowered(t *testing.T) {
 		}
 		undo := errors.New("undo")
 		err := d.Write(t.Context(), func(tx *db.Tx) error {
-			must(t, db.Require(t.Context(), tx, own))
+			testkit.Check(t, db.Require(t.Context(), tx, own))
 			return undo
 		})
 		if got := usableSince(t, d); !errors.Is(err, undo) || got != before {
 			t.Errorf("after a rollback: usable since %d, %v; want %d", got, err, before)
 		}
-		must(t, require(d, own))
-		must(t, require(d, before))
+		testkit.Check(t, require(d, own))
+		testkit.Check(t, require(d, before))
 		if got := usableSince(t, d); got != own {
 			t.Errorf("usable since %d, want %d", got, own)
 		}
-		must(t, db.Migrate(t.Context(), d, append(db.Migrations(), db.Step(own+1, before, `CREATE TABLE later (a BIGINT)`))))
+		testkit.Check(t, db.Migrate(t.Context(), d, append(db.Migrations(), db.Step(own+1, before, `CREATE TABLE later (a BIGINT)`))))
 		if version, since, err := d.Version(t.Context()); err != nil || version != own+1 || since != own {
 			t.Errorf("after a migration: version %d, usable since %d, %v; want %d and %d", version, since, err, own+1, own)
 		}
-		must(t, db.Migrate(t.Context(), d, append(db.Migrations(), db.Step(own+1, before), db.Step(own+2, own+2, `CREATE TABLE next (a BIGINT)`), db.Step(own+3, before))))
+		testkit.Check(t, db.Migrate(t.Context(), d, append(db.Migrations(), db.Step(own+1, before), db.Step(own+2, own+2, `CREATE TABLE next (a BIGINT)`), db.Step(own+3, before))))
 		if got := usableSince(t, d); got != own+2 {
 			t.Errorf("after a migration that older programs can't use: usable since %d, want %d", got, own+2)
 		}
@@ -66,8 +66,8 @@ func TestMigrationKeepsARequirementOfMeanwhile(t *testing.T) {
 	testkit.Until(t, "the migration sleeps", func() bool {
 		return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT pg_sleep(1)' AND state = 'active'`)) == 1
 	})
-	must(t, require(d, own))
-	must(t, <-migrated)
+	testkit.Check(t, require(d, own))
+	testkit.Check(t, <-migrated)
 	if version, since, err := d.Version(t.Context()); err != nil || version != own+1 || since != own {
 		t.Errorf("version %d, usable since %d, %v; want %d and %d", version, since, err, own+1, own)
 	}
@@ -100,7 +100,7 @@ func TestRequireWaitsForThoseThatChecked(t *testing.T) {
 	d := testkit.Open(t, testkit.MigratedURL(t, "postgres", ""))
 	own := int64(len(db.Migrations()))
 	required := make(chan error, 1)
-	must(t, d.Write(t.Context(), func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(t.Context(), func(tx *db.Tx) error {
 		if err := db.LockUsable(t.Context(), tx); err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func TestRequireWaitsForThoseThatChecked(t *testing.T) {
 		}
 		return nil
 	}))
-	must(t, <-required)
+	testkit.Check(t, <-required)
 	if got := usableSince(t, d); got != own {
 		t.Errorf("usable since %d, want %d", got, own)
 	}

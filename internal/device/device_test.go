@@ -13,13 +13,6 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func write(d *db.DB, change func(ctx context.Context, tx *db.Tx) error) error {
 	ctx := context.Background()
 	return d.Write(ctx, func(tx *db.Tx) error { return change(ctx, tx) })
@@ -28,7 +21,7 @@ func write(d *db.DB, change func(ctx context.Context, tx *db.Tx) error) error {
 func addAccount(t *testing.T, d *db.DB, name string) string {
 	t.Helper()
 	var a account.Account
-	must(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
+	testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
 		a, err = account.Create(ctx, tx, account.Account{Name: name}, testkit.Start)
 		return err
 	}))
@@ -39,7 +32,7 @@ func addAccount(t *testing.T, d *db.DB, name string) string {
 func remember(t *testing.T, d *db.DB, cookie, accountID string, now time.Time) string {
 	t.Helper()
 	var text secret.Text
-	must(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
+	testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
 		text, _, err = Remember(ctx, tx, accountID, Browser{Cookie: cookie}, now)
 		return err
 	}))
@@ -50,7 +43,7 @@ func remember(t *testing.T, d *db.DB, cookie, accountID string, now time.Time) s
 func knownID(t *testing.T, d *db.DB, cookie, accountID string, now time.Time) string {
 	t.Helper()
 	one, err := ByCookie(context.Background(), d.Reader(), cookie, accountID, now)
-	must(t, err)
+	testkit.Check(t, err)
 	return one.ID
 }
 
@@ -100,7 +93,7 @@ func TestOldCookiesAreReadUntilTheirRowsEnd(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		now, ada, bob := testkit.Start, addAccount(t, d, "ada"), addAccount(t, d, "bob")
 		old := remember(t, d, "", ada, now)
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
 			return insert(ctx, tx, bob, Browser{Cookie: old}, now)
 		}))
 		if knownID(t, d, old, ada, now) == "" || knownID(t, d, old, bob, now) == "" {
@@ -133,7 +126,7 @@ func TestACookieHoldsALimitedNumberOfValidTokens(t *testing.T) {
 		if knownID(t, d, cookie, ids[0], now) != "" || knownID(t, d, cookie, ids[1], now) == "" {
 			t.Error("the removed token isn't that of the longest unused account")
 		}
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { _, err := RemoveOthers(ctx, tx, ids[5], ""); return err }))
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { _, err := RemoveOthers(ctx, tx, ids[5], ""); return err }))
 		cookie = remember(t, d, strings.Repeat("x.", 3)+cookie, ids[2], now)
 		if n := len(tokensIn(cookie)); n > maxPerBrowser-2 || knownID(t, d, cookie, ids[2], now) == "" {
 			t.Errorf("%d tokens after a cookie with one ended and three invented ones", n)
@@ -146,7 +139,7 @@ func TestRemoveOthersSparesTheBrowserWithTheCookie(t *testing.T) {
 		now, ada, bob := testkit.Start, addAccount(t, d, "ada"), addAccount(t, d, "bob")
 		here, there := remember(t, d, "", bob, now), remember(t, d, "", ada, now)
 		here = remember(t, d, here, ada, now)
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { _, err := RemoveOthers(ctx, tx, ada, here); return err }))
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { _, err := RemoveOthers(ctx, tx, ada, here); return err }))
 		if knownID(t, d, here, ada, now) == "" || knownID(t, d, there, ada, now) != "" || knownID(t, d, here, bob, now) == "" {
 			t.Error("the wrong browser became unknown")
 		}

@@ -81,6 +81,40 @@ func drip(conn net.Conn, text string) {
 	}
 }
 
+// testSlowClient serves a portal with the configuration, and runs client on a connection to it. The
+// server must close the connection after the time want, or at most slack later, since the client
+// notices it when it sends or reads its next byte. A second before, it must answer other clients,
+// which answersOthers checks.
+func testSlowClient(t *testing.T, cfg config.Config, client func(*testing.T, net.Conn), want, slack time.Duration, answersOthers func(*pipeListener, *testing.T) bool) {
+	p, err := server.Open(context.Background(), cfg, time.Now, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	network, done := &pipeListener{make(chan net.Conn), make(chan struct{})}, make(chan error, 1)
+	go func() { done <- p.Serve(ctx, network) }()
+
+	start, closed := time.Now(), make(chan time.Duration)
+	conn := network.dial()
+	go func() {
+		client(t, conn)
+		closed <- time.Since(start)
+	}()
+	time.Sleep(want - time.Second)
+	if !answersOthers(network, t) {
+		t.Error("the server doesn't answer others at the same time")
+	}
+	if got := <-closed; got < want || got > want+slack {
+		t.Errorf("connection closed after %v, want %v", got, want)
+	}
+	conn.Close()
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAttack149SlowClients: the server closes the connection of a slow client, and answers
 // others meanwhile. It runs in a synctest bubble, so it takes no real time.
 func TestAttack149SlowClients(t *testing.T) {
@@ -115,34 +149,7 @@ func TestAttack149SlowClients(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := server.Open(context.Background(), cfg, time.Now, slog.New(slog.DiscardHandler))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer p.Close()
-				ctx, stop := context.WithCancel(context.Background())
-				network, done := &pipeListener{make(chan net.Conn), make(chan struct{})}, make(chan error, 1)
-				go func() { done <- p.Serve(ctx, network) }()
-
-				start, closed := time.Now(), make(chan time.Duration)
-				conn := network.dial()
-				go func() {
-					test.client(t, conn)
-					closed <- time.Since(start)
-				}()
-				time.Sleep(test.want - time.Second)
-				if !network.answersOthers(t) {
-					t.Error("the server doesn't answer others meanwhile")
-				}
-				// The client notices when it sends or reads its next byte.
-				if got := <-closed; got < test.want || got > test.want+2*time.Second {
-					t.Errorf("connection closed after %v, want %v", got, test.want)
-				}
-				conn.Close()
-				stop()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
+				testSlowClient(t, cfg, test.client, test.want, 2*time.Second, (*pipeListener).answersOthers)
 			})
 		})
 	}

@@ -2,12 +2,10 @@ package server_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -18,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
@@ -92,36 +89,13 @@ func TestAttack149SlowClientsOfTLS(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := server.Open(context.Background(), cfg, time.Now, slog.New(slog.DiscardHandler))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer p.Close()
-				ctx, stop := context.WithCancel(context.Background())
-				network, done := &pipeListener{make(chan net.Conn), make(chan struct{})}, make(chan error, 1)
-				go func() { done <- p.Serve(ctx, network) }()
-
-				start, closed := time.Now(), make(chan time.Duration)
-				conn := network.dial()
-				go func() {
-					test.client(t, conn)
-					closed <- time.Since(start)
-				}()
-				time.Sleep(test.want - time.Second)
-				quick := handshake(t, network.dial())
-				io.WriteString(quick, "GET /login HTTP/1.1\r\nHost: "+secureHost+"\r\nConnection: close\r\n\r\n")
-				if resp, err := http.ReadResponse(bufio.NewReader(quick), nil); err != nil || resp.StatusCode != http.StatusOK {
-					t.Errorf("the server doesn't answer others meanwhile: %v", err)
-				}
-				quick.Close()
-				if got := <-closed; got < test.want || got > test.want+3*time.Second {
-					t.Errorf("connection closed after %v, want %v", got, test.want)
-				}
-				conn.Close()
-				stop()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
+				testSlowClient(t, cfg, test.client, test.want, 3*time.Second, func(network *pipeListener, t *testing.T) bool {
+					quick := handshake(t, network.dial())
+					defer quick.Close()
+					io.WriteString(quick, "GET /login HTTP/1.1\r\nHost: "+secureHost+"\r\nConnection: close\r\n\r\n")
+					resp, err := http.ReadResponse(bufio.NewReader(quick), nil)
+					return err == nil && resp.StatusCode == http.StatusOK
+				})
 			})
 		})
 	}

@@ -22,17 +22,10 @@ var (
 	laptop = Browser{Address: "192.0.2.1", UserAgent: "Chrome on Linux"}
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func write(t *testing.T, d *db.DB, change func(ctx context.Context, tx *db.Tx) error) {
 	t.Helper()
 	ctx := context.Background()
-	must(t, d.Write(ctx, func(tx *db.Tx) error { return change(ctx, tx) }))
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return change(ctx, tx) }))
 }
 
 func add(t *testing.T, d *db.DB, name string) account.Account {
@@ -65,7 +58,7 @@ func sessionOf(t *testing.T, d *db.DB, token string, now time.Time) *Session {
 		}
 		return nil
 	}
-	must(t, err)
+	testkit.Check(t, err)
 	if s.AccountID != owner.ID {
 		t.Errorf("session of %s with account %s", s.AccountID, owner.ID)
 	}
@@ -210,7 +203,7 @@ func TestChangedTokensAreUnknown(t *testing.T) {
 			t.Error("the token itself is unknown")
 		}
 		var stored []byte
-		must(t, db.One(context.Background(), d.Reader(), `SELECT token_hash FROM sessions`, nil, &stored))
+		testkit.Check(t, db.One(context.Background(), d.Reader(), `SELECT token_hash FROM sessions`, nil, &stored))
 		if len(stored) != 32 || string(stored) == token {
 			t.Errorf("stored: %d bytes, want a hash of 32", len(stored))
 		}
@@ -328,7 +321,7 @@ func TestListShowsLiveSessionsLastUsedFirst(t *testing.T) {
 		open(t, d, eve, testkit.Start)
 		list := func(owner account.Account) (ids []string) {
 			all, err := List(ctx, d.Reader(), owner, life, testkit.Start)
-			must(t, err)
+			testkit.Check(t, err)
 			for _, s := range all {
 				ids = append(ids, s.ID)
 			}
@@ -352,7 +345,7 @@ func TestExpireDeletesEndedSessions(t *testing.T) {
 		kept := open(t, d, ada, testkit.Start.Add(-life.Idle+time.Millisecond))
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return Expire(ctx, tx, life, testkit.Start) })
 		var n int
-		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM sessions`, nil, &n))
+		testkit.Check(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM sessions`, nil, &n))
 		if n != 1 || sessionOf(t, d, kept, testkit.Start) == nil {
 			t.Errorf("%d sessions left, want the valid one", n)
 		}

@@ -35,7 +35,7 @@ func TestUnreadableSessionsAreDenied(t *testing.T) {
 		if _, _, err := ByToken(ctx, d.Reader(), token, life, testkit.Start); !errors.Is(err, db.ErrNotFound) {
 			t.Errorf("an unreadable session that was used in the future, after the correction: %v, want ErrNotFound", err)
 		}
-		must(t, d.Close())
+		testkit.Check(t, d.Close())
 		if s, owner, err := ByToken(ctx, d.Reader(), token, life, testkit.Start); !errors.Is(err, db.ErrUnavailable) || s.ID != "" || owner.ID != "" {
 			t.Errorf("closed database (F1): %+v, %v; want ErrUnavailable", s, err)
 		}

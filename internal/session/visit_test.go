@@ -46,7 +46,7 @@ func isAdmitted(t *testing.T, d *db.DB, token, panel string, now time.Time) bool
 	if errors.Is(err, db.ErrNotFound) {
 		return false
 	}
-	must(t, err)
+	testkit.Check(t, err)
 	if v.ID == "" || v.Owner.ID != v.Session.AccountID {
 		t.Errorf("incomplete visit %+v", v)
 	}
@@ -113,7 +113,7 @@ func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 		s := *sessionOf(t, d, token, now)
 		begin := func() string {
 			visit, _, err := redeem(d, handOff(t, d, s, now), panel, state, now)
-			must(t, err)
+			testkit.Check(t, err)
 			return visit
 		}
 		visit := begin()
@@ -177,7 +177,7 @@ func TestStampEndsVisits(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada, s := signedIn(t, d)
 		visit, _, err := redeem(d, handOff(t, d, s, testkit.Start), panel, state, testkit.Start)
-		must(t, err)
+		testkit.Check(t, err)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := account.Restamp(ctx, tx, ada.ID)
 			return err
@@ -197,7 +197,7 @@ func TestExpireHandoffsDeletesUnusedOnes(t *testing.T) {
 			return ExpireHandoffs(ctx, tx, testkit.Start.Add(handoffLife))
 		})
 		var n int
-		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
+		testkit.Check(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
 		if _, _, err := redeem(d, young, panel, state, testkit.Start.Add(handoffLife)); n != 1 || err != nil {
 			t.Errorf("%d handoffs left, want 1; the newer one: %v", n, err)
 		}
@@ -212,7 +212,7 @@ func TestHandoffsOfASessionAreBounded(t *testing.T) {
 			last = handOff(t, d, s, testkit.Start.Add(time.Duration(i)*time.Millisecond))
 		}
 		var n int
-		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
+		testkit.Check(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
 		if _, _, err := redeem(d, last, panel, state, testkit.Start); n != maxHandoffs || err != nil {
 			t.Errorf("%d handoffs, want %d; the newest: %v", n, maxHandoffs, err)
 		}

@@ -6,7 +6,7 @@ import (
 )
 
 // Check ends the test if err is not nil.
-func Check(t *testing.T, err error) {
+func Check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -24,18 +24,18 @@ const walMegabytes = 1
 func NewPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	p := emptyPostgres(t)
-	must(t, p.create("initdb", "-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C",
+	Check(t, p.create("initdb", "-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C",
 		"--wal-segsize="+strconv.Itoa(walMegabytes)))
-	must(t, p.start())
+	Check(t, p.start())
 	return p
 }
 
 func emptyPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sallyport-postgres-")
-	must(t, err)
+	Check(t, err)
 	p, err := newPostgres(dir)
-	must(t, err)
+	Check(t, err)
 	t.Cleanup(func() {
 		p.Kill()
 		os.RemoveAll(dir)
@@ -48,13 +48,13 @@ func emptyPostgres(t testing.TB) *Postgres {
 func (p *Postgres) Standby(t testing.TB) *Postgres {
 	t.Helper()
 	other := emptyPostgres(t)
-	must(t, other.create("pg_basebackup", "-D", other.data(), "-d", p.URL("postgres"), "-R", "--checkpoint=fast", "--no-sync"))
+	Check(t, other.create("pg_basebackup", "-D", other.data(), "-d", p.URL("postgres"), "-R", "--checkpoint=fast", "--no-sync"))
 	// The copy may have the setting of p, with which it would wait for a standby itself.
 	settings, err := os.OpenFile(filepath.Join(other.data(), "postgresql.auto.conf"), os.O_WRONLY|os.O_APPEND, 0)
-	must(t, err)
+	Check(t, err)
 	_, err = settings.WriteString("synchronous_standby_names = ''\n")
-	must(t, errors.Join(err, settings.Close()))
-	must(t, other.start())
+	Check(t, errors.Join(err, settings.Close()))
+	Check(t, other.start())
 	p.Query(t, `SELECT COUNT(*) FROM pg_stat_replication WHERE state = 'streaming'`, "1")
 	p.Exec(t, `ALTER SYSTEM SET synchronous_standby_names = '*'`)
 	p.Exec(t, `SELECT pg_reload_conf()`)
@@ -71,7 +71,7 @@ func (p *Postgres) Promote(t testing.TB) {
 // Exec runs a statement as the superuser.
 func (p *Postgres) Exec(t testing.TB, statement string) {
 	t.Helper()
-	must(t, p.run(statement, nil))
+	Check(t, p.run(statement, nil))
 }
 
 // Query waits until a query returns want, as text.
@@ -111,7 +111,7 @@ func (p *Postgres) Kill() {
 // Restart starts a server that was killed.
 func (p *Postgres) Restart(t testing.TB) {
 	t.Helper()
-	must(t, p.start())
+	Check(t, p.start())
 }
 
 // Freeze stops the server's processes, so that it accepts connections but doesn't answer, until
@@ -164,12 +164,5 @@ func (p *Postgres) limit(t testing.TB, bytes string) {
 		if out, err := cmd.CombinedOutput(); err != nil && syscall.Kill(id, 0) == nil {
 			t.Fatalf("prlimit: %v\n%s", err, out)
 		}
-	}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -21,7 +21,7 @@ func TestMeasureCountsAllAccountsForAllNodes(t *testing.T) {
 		if hot, err := ledger.Measure(ctx, 100); err != nil || !hot {
 			t.Fatalf("after 30 wrong codes: hot %v, %v; want true", hot, err)
 		}
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, clock.Now()) }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, clock.Now()) }))
 		if hot, err := node.Refresh(ctx); err != nil || !hot || !node.IsHot() {
 			t.Errorf("Refresh on another node: hot %v, %v; want true", hot, err)
 		}
@@ -44,7 +44,7 @@ func TestMeasureCountsAllAccountsForAllNodes(t *testing.T) {
 func TestInstanceStateStandsWhileTheDatabaseIsUnavailable(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
-		must(t, d.Write(ctx, func(tx *db.Tx) error {
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 			_, err := writeRow(ctx, tx, instanceKey, []entry{{at: testkit.Start, units: 1}}, 0, testkit.Start)
 			return err
 		}))

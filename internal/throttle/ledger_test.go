@@ -22,18 +22,11 @@ func reserve(l *Ledger, key Key) string {
 	return map[Answer]string{Refuse: "refuse", Allow: "allow", Wait: "wait", NeedTwoCodes: "two codes"}[v.Answer]
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // rowOf returns the stored entries of key.
 func rowOf(t *testing.T, d *db.DB, key Key) []entry {
 	t.Helper()
 	row, _, err := readRow(context.Background(), d.Reader(), key)
-	must(t, err)
+	testkit.Check(t, err)
 	return row
 }
 
@@ -137,7 +130,7 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 			clock.Move(time.Minute)
 		}
 		for range 2 { // a second GiveBack has no effect
-			must(t, ledger.GiveBack(ctx, mine[1]))
+			testkit.Check(t, ledger.GiveBack(ctx, mine[1]))
 			row := rowOf(t, d, codeKey)
 			if len(row) != 3 || row[0].id != mine[0].id || row[1].id != mine[2].id || row[2].id != mine[3].id {
 				t.Fatalf("row = %+v, want the other entries unchanged (R6)", row)
@@ -149,8 +142,8 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 			}
 		}
 		// A reservation that was never written, and one in another row.
-		must(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: codeKey, version: 1}}, id: mine[0].id + 1}))
-		must(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: Key{Account: "bob", Bucket: CodeUnknownDevice}, version: 1}}, id: mine[0].id}))
+		testkit.Check(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: codeKey, version: 1}}, id: mine[0].id + 1}))
+		testkit.Check(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: Key{Account: "bob", Bucket: CodeUnknownDevice}, version: 1}}, id: mine[0].id}))
 		if n := len(rowOf(t, d, codeKey)); n != 3 {
 			t.Errorf("%d entries, want 3", n)
 		}
@@ -199,14 +192,14 @@ func TestBudgetSurvivesARestart(t *testing.T) {
 			t.Parallel()
 			ctx, rawURL := context.Background(), testkit.DatabaseURL(t, engine)
 			d, err := db.Open(ctx, rawURL)
-			must(t, err)
+			testkit.Check(t, err)
 			ledger := NewLedger(d, testkit.NewClock().Now)
 			for range 5 {
 				if got := reserve(ledger, codeKey); got != "allow" {
 					t.Fatal(got)
 				}
 			}
-			must(t, d.Close())
+			testkit.Check(t, d.Close())
 			ledger = NewLedger(testkit.Open(t, rawURL), testkit.NewClock().Now)
 			if got := reserve(ledger, codeKey); got != "two codes" {
 				t.Errorf("after a restart (R4): %s, want two codes", got)
@@ -223,10 +216,10 @@ func TestRemoveAccountDeletesOneAccount(t *testing.T) {
 				reserve(ledger, Key{Account: who, Bucket: bucket, Subject: "10.0.0.0/24"})
 			}
 		}
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return RemoveAccount(ctx, tx, "ada") }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return RemoveAccount(ctx, tx, "ada") }))
 		var ada, bob int
-		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"ada"}, &ada))
-		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"bob"}, &bob))
+		testkit.Check(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"ada"}, &ada))
+		testkit.Check(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"bob"}, &bob))
 		if ada != 0 || bob != len(rules) {
 			t.Errorf("rows left: ada %d, bob %d; want 0, %d", ada, bob, len(rules))
 		}
@@ -247,7 +240,7 @@ func TestNoLedgerNoVerification(t *testing.T) {
 			}
 		}
 		check("cancelled", cancelled)
-		must(t, d.Close())
+		testkit.Check(t, d.Close())
 		check("closed", context.Background())
 	})
 }
@@ -285,8 +278,8 @@ func TestProbeLeavesTheLedgerAsItWas(t *testing.T) {
 		prefix := Key{Bucket: Prefix, Subject: "192.0.2.0/24"}
 		reserve(ledger, prefix)
 		reserve(ledger, codeKey)
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return MarkRestored(ctx, tx, testkit.Start) }))
-		must(t, Probe(ctx, d))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return MarkRestored(ctx, tx, testkit.Start) }))
+		testkit.Check(t, Probe(ctx, d))
 		for _, key := range []Key{prefix, codeKey, {Bucket: restored}} {
 			if n := len(rowOf(t, d, key)); n != 1 {
 				t.Errorf("%+v has %d entries after Probe, want 1", key, n)
@@ -311,7 +304,7 @@ func TestOwnedTriesStayCountedAndRaiseNoSuspicion(t *testing.T) {
 		if got, err := ledger.Suspect(ctx, d.Reader(), "ada", before); err != nil || got.Codes != 5 || !got.Suspect {
 			t.Errorf("Suspect = %+v, %v; want 5 codes and a suspect password", got, err)
 		}
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return MarkOwned(ctx, tx, "ada", "mine") }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return MarkOwned(ctx, tx, "ada", "mine") }))
 		if got, err := ledger.Suspect(ctx, d.Reader(), "ada", before); err != nil || got.Codes != 2 || got.Notice {
 			t.Errorf("after the attempt became a session: Suspect = %+v, %v; want 2 codes and no notice", got, err)
 		}

@@ -24,7 +24,7 @@ func TestExpireDeletesOnlyWhatNoRuleReaches(t *testing.T) {
 			t.Fatalf("%d buckets, want %d", len(rules), len(keep))
 		}
 		for _, after := range []time.Duration{5*time.Second - 1e6, 5 * time.Second, 15 * time.Minute, time.Hour, day, 365*day - 1e6, 365 * day} {
-			must(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, testkit.Start.Add(after)) }))
+			testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, testkit.Start.Add(after)) }))
 			for bucket, within := range keep {
 				left := len(rowOf(t, d, Key{Account: "ada", Bucket: bucket})) == 1
 				if want := after < within; left != want {
@@ -40,13 +40,13 @@ func TestExpireKeepsARowThatWasGivenBackLater(t *testing.T) {
 		ctx, clock := context.Background(), testkit.NewClock()
 		ledger := NewLedger(d, clock.Now)
 		first, _, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1})
-		must(t, err)
+		testkit.Check(t, err)
 		clock.Move(day)
 		if got := reserve(ledger, codeKey); got != "allow" {
 			t.Fatal(got)
 		}
-		must(t, ledger.GiveBack(ctx, first))
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, testkit.Start.Add(365*day)) }))
+		testkit.Check(t, ledger.GiveBack(ctx, first))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, testkit.Start.Add(365*day)) }))
 		if n := len(rowOf(t, d, codeKey)); n != 1 {
 			t.Errorf("%d entries, want the second try, which still counts", n)
 		}
@@ -60,7 +60,7 @@ func TestCorruptRowsAreDenied(t *testing.T) {
 		for name, times := range map[string][]byte{
 			"cut": make([]byte, entryBytes-1), "a byte more": make([]byte, entryBytes+1), "one byte": {0}, "too many": make([]byte, (maxEntries+1)*entryBytes),
 		} {
-			must(t, d.Write(ctx, func(tx *db.Tx) error {
+			testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 				_, err := db.Exec(ctx, tx, `UPDATE ledger SET times = $1`, times)
 				return err
 			}))

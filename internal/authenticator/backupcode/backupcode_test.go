@@ -19,18 +19,11 @@ import (
 // cheap is the lowest cost of Argon2id.
 var cheap = secret.Argon2id{MemoryKiB: 8, Iterations: 1}
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // create adds an account and returns its id.
 func create(t *testing.T, d *db.DB, name string) string {
 	t.Helper()
 	var a account.Account
-	must(t, d.Write(context.Background(), func(tx *db.Tx) (err error) {
+	testkit.Check(t, d.Write(context.Background(), func(tx *db.Tx) (err error) {
 		a, err = account.Create(context.Background(), tx, account.Account{Name: name}, testkit.Start)
 		return err
 	}))
@@ -40,7 +33,7 @@ func create(t *testing.T, d *db.DB, name string) string {
 func issue(t *testing.T, d *db.DB, ring *secret.Ring, accountID string, p secret.Argon2id) Set {
 	t.Helper()
 	set, ctx := NewSet(p), context.Background()
-	must(t, d.Write(ctx, func(tx *db.Tx) error { return Issue(ctx, tx, ring, accountID, set, testkit.Start) }))
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Issue(ctx, tx, ring, accountID, set, testkit.Start) }))
 	return set
 }
 
@@ -53,16 +46,16 @@ func redeem(d *db.DB, accountID, id string) error {
 func match(t *testing.T, d *db.DB, ring *secret.Ring, p secret.Argon2id, accountID, typed string) string {
 	t.Helper()
 	code, err := Normalize(typed)
-	must(t, err)
+	testkit.Check(t, err)
 	id, err := Match(context.Background(), d.Reader(), ring, p, accountID, code)
-	must(t, err)
+	testkit.Check(t, err)
 	return id
 }
 
 func left(t *testing.T, d *db.DB, accountID string) int {
 	t.Helper()
 	n, err := Left(context.Background(), d.Reader(), accountID)
-	must(t, err)
+	testkit.Check(t, err)
 	return n
 }
 
@@ -178,7 +171,7 @@ func TestMatchFindsOnlyTheOwnersUnusedCodes(t *testing.T) {
 		if err := redeem(d, eve, id); !errors.Is(err, ErrUsed) {
 			t.Errorf("eve redeems ada's code: %v, want ErrUsed", err)
 		}
-		must(t, redeem(d, ada, id))
+		testkit.Check(t, redeem(d, ada, id))
 		if got := match(t, d, ring, testkit.Quick, ada, set.Codes[3]); got != "" {
 			t.Error("a used code matches (attack 43)")
 		}
@@ -207,7 +200,7 @@ func TestWhatIsStoredIsNeverAccepted(t *testing.T) {
 		inputs = append(inputs, set.salt)
 		stored, err := db.All(ctx, d.Reader(), `SELECT hash FROM backup_codes`,
 			nil, func(scan db.Scan) (b []byte, err error) { return b, scan(&b) })
-		must(t, err)
+		testkit.Check(t, err)
 		if len(stored) != 10 {
 			t.Fatalf("%d rows, want 10", len(stored))
 		}
@@ -267,7 +260,7 @@ func TestNewSetKillsTheOld(t *testing.T) {
 		if match(t, d, ring, testkit.Quick, ada, set.Codes[9]) == "" || match(t, d, ring, testkit.Quick, eve, others.Codes[9]) == "" {
 			t.Error("a code of the new set, or of another account, doesn't match")
 		}
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return RemoveAll(ctx, tx, ada) }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return RemoveAll(ctx, tx, ada) }))
 		if n := left(t, d, ada); n != 0 || match(t, d, ring, testkit.Quick, ada, set.Codes[0]) != "" {
 			t.Errorf("%d codes left after RemoveAll, or one matches", n)
 		}
@@ -314,14 +307,14 @@ func TestMatchWithoutItsKeyIsAnErrorNotAMismatch(t *testing.T) {
 			t.Errorf("another key ring: %q, %v; want ErrUnknownKey", id, err)
 		}
 		// Move ada's rows to eve in the database.
-		must(t, d.Write(ctx, func(tx *db.Tx) error {
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE backup_codes SET account_id = $1`, eve)
 			return err
 		}))
 		if id, err := Match(ctx, d.Reader(), ring, testkit.Quick, eve, code); !errors.Is(err, secret.ErrOpen) || id != "" {
 			t.Errorf("ada's rows under eve's account: %q, %v; want ErrOpen", id, err)
 		}
-		must(t, d.Close())
+		testkit.Check(t, d.Close())
 		for name, err := range map[string]error{
 			"Match":  func() error { _, err := Match(ctx, d.Reader(), ring, testkit.Quick, eve, code); return err }(),
 			"Left":   func() error { _, err := Left(ctx, d.Reader(), eve); return err }(),
@@ -341,12 +334,12 @@ func TestConfirmIsForTheSetThatWasShown(t *testing.T) {
 		current := func(account string) (string, bool) {
 			t.Helper()
 			id, confirmed, err := Current(ctx, d.Reader(), account)
-			must(t, err)
+			testkit.Check(t, err)
 			return id, confirmed
 		}
 		confirm := func(account, set string) {
 			t.Helper()
-			must(t, d.Write(ctx, func(tx *db.Tx) error { return Confirm(ctx, tx, account, set) }))
+			testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Confirm(ctx, tx, account, set) }))
 		}
 		if id, _ := current(ada); id != "" {
 			t.Errorf("an account without codes has the set %q", id)
@@ -363,7 +356,7 @@ func TestConfirmIsForTheSetThatWasShown(t *testing.T) {
 				t.Errorf("%s confirmed the current one", name)
 			}
 		}
-		must(t, redeem(d, ada, set.ID())) // a used code leaves the set as it is
+		testkit.Check(t, redeem(d, ada, set.ID())) // a used code leaves the set as it is
 		confirm(ada, set.ID())
 		if id, confirmed := current(ada); !slices.Contains(set.ids, id) || !confirmed {
 			t.Errorf("after Confirm: %q, confirmed %t; want one of %q, true", id, confirmed, set.ids)

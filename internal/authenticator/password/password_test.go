@@ -18,19 +18,12 @@ import (
 
 const good = "correct horse battery"
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // create adds an account, with a password unless typed is empty, and returns its id.
 func create(t *testing.T, d *db.DB, ring *secret.Ring, name, typed string) string {
 	t.Helper()
 	ctx := context.Background()
 	var a account.Account
-	must(t, d.Write(ctx, func(tx *db.Tx) (err error) {
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) (err error) {
 		a, err = account.Create(ctx, tx, account.Account{Name: name}, testkit.Start)
 		return err
 	}))
@@ -43,15 +36,15 @@ func create(t *testing.T, d *db.DB, ring *secret.Ring, name, typed string) strin
 func set(t *testing.T, d *db.DB, ring *secret.Ring, accountID string, p secret.Argon2id, typed string) {
 	t.Helper()
 	phc, err := Hash(p, typed)
-	must(t, err)
+	testkit.Check(t, err)
 	ctx := context.Background()
-	must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, accountID, phc, testkit.Start) }))
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, accountID, phc, testkit.Start) }))
 }
 
 func verify(t *testing.T, d *db.DB, ring *secret.Ring, accountID, typed string) Outcome {
 	t.Helper()
 	o, err := Verify(context.Background(), d.Reader(), ring, testkit.Quick, accountID, typed)
-	must(t, err)
+	testkit.Check(t, err)
 	return o
 }
 
@@ -135,7 +128,7 @@ func TestOnePasswordOnTwoKeyboardsIsTheSame(t *testing.T) {
 			"128 hangul":          strings.Repeat("비밀번호가길다", 18),
 			"the longest, hangul": strings.Repeat("비밀번호가길어요", MaxRunes/8),
 		} {
-			must(t, Check(typed, 8))
+			testkit.Check(t, Check(typed, 8))
 			id := create(t, d, ring, "p"+strings.NewReplacer(" ", "-", ",", "").Replace(name), typed)
 			for form, text := range map[string]string{"NFC": norm.NFC.String(typed), "NFD": norm.NFD.String(typed), "no-break space": strings.ReplaceAll(typed, " ", "\u00a0")} {
 				if err := Check(text, 8); err != nil {
@@ -188,7 +181,7 @@ func TestUnusableTextNeverMatchesAnEmptyHash(t *testing.T) {
 		ada := create(t, d, ring, "ada", "")
 		salt := make([]byte, saltBytes)
 		text := secret.NewText(phc(testkit.Quick, salt, testkit.Quick.Key("", salt)))
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, text, testkit.Start) }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, text, testkit.Start) }))
 		for _, typed := range []string{"\x00", "\xff", strings.Repeat("x", 1_000_000), "a\nb"} {
 			if verify(t, d, ring, ada, typed).Match {
 				t.Errorf("%.10q matches", typed)
@@ -224,9 +217,9 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 		stronger := secret.Argon2id{MemoryKiB: 2 * q.MemoryKiB, Iterations: q.Iterations}
 		markSuspect(t, d, ada)
 		phc, err := Hash(stronger, good)
-		must(t, err)
+		testkit.Check(t, err)
 		was := verify(t, d, ring, ada, good)
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, was, phc) }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, was, phc) }))
 		got, err := Verify(ctx, d.Reader(), ring, stronger, ada, good)
 		got.sealed = ""
 		if err != nil || got != (Outcome{Match: true, Suspect: testkit.Start}) {
@@ -237,8 +230,8 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 		}
 		// The row was written since it was compared, so a rehash doesn't bring back the old one.
 		old, err := Hash(stronger, "an earlier password")
-		must(t, err)
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, was, old) }))
+		testkit.Check(t, err)
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, was, old) }))
 		if !verify(t, d, ring, ada, good).Match {
 			t.Error("a rehash replaced a password that was written after the comparison")
 		}
@@ -249,7 +242,7 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 func markSuspect(t *testing.T, d *db.DB, id string) {
 	t.Helper()
 	ctx := context.Background()
-	must(t, d.Write(ctx, func(tx *db.Tx) error {
+	testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 		_, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = $2 WHERE account_id = $1`, id, db.At{Time: testkit.Start})
 		return err
 	}))
@@ -264,9 +257,9 @@ func TestNewPasswordClearsASuspicion(t *testing.T) {
 			t.Errorf("suspect since %v, %v; want the time of the mark", since, err)
 		}
 		phc, err := Hash(testkit.Quick, "a new password")
-		must(t, err)
+		testkit.Check(t, err)
 		later := testkit.Start.Add(time.Hour)
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, phc, later) }))
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, phc, later) }))
 		if since, err := SuspectSince(ctx, d.Reader(), ada); err != nil || !since.IsZero() {
 			t.Errorf("after the change: suspect since %v, %v; want never", since, err)
 		}
@@ -293,7 +286,7 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 		ada, eve := create(t, d, ring, "ada", good), create(t, d, ring, "eve", "another password")
 		stored, err := db.All(ctx, d.Reader(), `SELECT phc FROM passwords`,
 			nil, func(scan db.Scan) (b []byte, err error) { return b, scan(&b) })
-		must(t, err)
+		testkit.Check(t, err)
 		for _, sealed := range stored {
 			for _, clear := range []string{"argon2id", "$v=", "m=64", good} {
 				if bytes.Contains(sealed, []byte(clear)) {
@@ -311,9 +304,9 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 		if err := CheckRing(ctx, d.Reader(), secret.NewRing()); !errors.Is(err, secret.ErrUnknownKey) {
 			t.Errorf("CheckRing with another key ring: %v", err)
 		}
-		must(t, CheckRing(ctx, d.Reader(), ring))
+		testkit.Check(t, CheckRing(ctx, d.Reader(), ring))
 		// Eve's hash in ada's row must not open ada's account.
-		must(t, d.Write(ctx, func(tx *db.Tx) error {
+		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = (SELECT phc FROM passwords WHERE account_id = $1) WHERE account_id = $2`, eve, ada)
 			return err
 		}))
@@ -322,12 +315,12 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 		}
 		// A sealed text that opens but isn't a PHC string of this package is an error too.
 		for _, text := range []string{"", good, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43), "$argon2id$v=19$m=4294967295,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43)} {
-			must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, secret.NewText(text), testkit.Start) }))
+			testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, secret.NewText(text), testkit.Start) }))
 			if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); err == nil || got != (Outcome{}) {
 				t.Errorf("stored %q: %+v, %v", text, got, err)
 			}
 		}
-		must(t, d.Close())
+		testkit.Check(t, d.Close())
 		if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); !errors.Is(err, db.ErrUnavailable) || got != (Outcome{}) {
 			t.Errorf("closed database (F1): %+v, %v", got, err)
 		}
@@ -336,6 +329,6 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 
 func TestFreshDatabaseFitsAnyRing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		must(t, CheckRing(context.Background(), d.Reader(), secret.NewRing()))
+		testkit.Check(t, CheckRing(context.Background(), d.Reader(), secret.NewRing()))
 	})
 }

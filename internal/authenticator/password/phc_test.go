@@ -15,9 +15,9 @@ import (
 
 func TestHashesAreSaltedAndRedacted(t *testing.T) {
 	one, err := Hash(testkit.Quick, good)
-	must(t, err)
+	testkit.Check(t, err)
 	two, err := Hash(testkit.Quick, good)
-	must(t, err)
+	testkit.Check(t, err)
 	if one.Reveal() == two.Reveal() {
 		t.Error("hashing one password twice gives the same hash")
 	}

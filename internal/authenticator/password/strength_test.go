@@ -8,20 +8,22 @@ import (
 	"testing"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // The browser estimates without the list of common passwords; e2e/strength.spec.js reads the
 // same file.
 func TestStrengthWithoutTheListIsWhatTheBrowserSays(t *testing.T) {
 	file, err := os.ReadFile("testdata/strength.json")
-	must(t, err)
+	testkit.Check(t, err)
 	var tests []struct {
 		Typed  string
 		Words  []string
 		Level  Level
 		Reason Reason
 	}
-	must(t, json.Unmarshal(file, &tests))
+	testkit.Check(t, json.Unmarshal(file, &tests))
 	if len(tests) == 0 {
 		t.Fatal("no cases")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // WithMail are the settings of a portal that writes its mails into its data directory.
@@ -44,16 +45,16 @@ func (m Mail) Link() (origin, path, ticket string) {
 func Mails(t testing.TB, p *Portal) []Mail {
 	t.Helper()
 	for range 2 { // one that another run has claimed is sent by then
-		must(t, p.Outbox.Run(context.Background()))
+		testkit.Check(t, p.Outbox.Run(context.Background()))
 		p.Outbox.Wait()
 	}
 	files, err := filepath.Glob(filepath.Join(p.Config.Mail.URL.Dir, "*.eml"))
-	must(t, err)
+	testkit.Check(t, err)
 	slices.Sort(files)
 	var all []Mail
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		must(t, err)
+		testkit.Check(t, err)
 		all = append(all, ReadMail(t, string(text)))
 	}
 	return all
@@ -63,25 +64,25 @@ func Mails(t testing.TB, p *Portal) []Mail {
 func ReadMail(t testing.TB, raw string) Mail {
 	t.Helper()
 	parsed, err := netmail.ReadMessage(strings.NewReader(raw))
-	must(t, err)
+	testkit.Check(t, err)
 	subject, err := new(mime.WordDecoder).DecodeHeader(parsed.Header.Get("Subject"))
-	must(t, err)
+	testkit.Check(t, err)
 	m := Mail{To: parsed.Header.Get("To"), Subject: subject, Raw: raw}
 	_, params, err := mime.ParseMediaType(parsed.Header.Get("Content-Type"))
-	must(t, err)
+	testkit.Check(t, err)
 	parts := multipart.NewReader(parsed.Body, params["boundary"])
 	for {
 		part, err := parts.NextRawPart()
 		if err == io.EOF {
 			return m
 		}
-		must(t, err)
+		testkit.Check(t, err)
 		var body io.Reader = part
 		if part.Header.Get("Content-Transfer-Encoding") == "quoted-printable" {
 			body = quotedprintable.NewReader(part)
 		}
 		text, err := io.ReadAll(body)
-		must(t, err)
+		testkit.Check(t, err)
 		if strings.HasPrefix(part.Header.Get("Content-Type"), "text/html") {
 			m.HTML = string(text)
 		} else {
@@ -109,10 +110,10 @@ func VerifyEmail(t testing.TB, p *Portal, name string) string {
 	t.Helper()
 	ctx, by := context.Background(), manage.CommandLine()
 	a, err := account.ByName(ctx, p.DB.Reader(), name)
-	must(t, err)
+	testkit.Check(t, err)
 	a.Email = name + "@example.com"
-	must(t, p.Manage.Accounts.SetEmail(ctx, by, a, a.Email))
-	must(t, p.Manage.Accounts.VerifyEmail(ctx, by, a))
+	testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, by, a, a.Email))
+	testkit.Check(t, p.Manage.Accounts.VerifyEmail(ctx, by, a))
 	return a.Email
 }
 
@@ -139,13 +140,5 @@ func ChangeEmail(t testing.TB, p *Portal, b *Browser, address string) {
 	t.Helper()
 	if a := b.Post("/settings/profile/email/confirm", "ticket", MailedVerification(t, p, b, address)); a.Location != "/settings/profile?notice=email_confirmed" {
 		t.Fatalf("change the address: %s", Summary(a))
-	}
-}
-
-// must is [testkit.Check] for flow scripts too.
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
