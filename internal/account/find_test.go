@@ -16,7 +16,7 @@ func keysOf(t *testing.T, d *db.DB, s Search) (keys []string) {
 	t.Helper()
 	for range 100 {
 		page, err := Find(t.Context(), d.Reader(), s, 2)
-		must(t, err)
+		testkit.Check(t, err)
 		if len(page) == 0 {
 			return keys
 		}
@@ -36,10 +36,10 @@ func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
 		} {
 			mustAdd(t, d, a)
 		}
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
 			bob, err := ByName(ctx, tx, "bob")
-			must(t, err)
-			must(t, SetTwoFactor(ctx, tx, bob.ID, testkit.Start))
+			testkit.Check(t, err)
+			testkit.Check(t, SetTwoFactor(ctx, tx, bob.ID, testkit.Start))
 			return SetDisabled(ctx, tx, bob.ID, testkit.Start)
 		}))
 		for _, test := range []struct {
@@ -69,7 +69,7 @@ func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
 		}
 		// An account whose name and address begin alike is on a page once.
 		page, err := Find(t.Context(), d.Reader(), Search{Prefix: "ada"}, 50)
-		must(t, err)
+		testkit.Check(t, err)
 		if len(page) != 3 {
 			t.Errorf("%d accounts on one page, want 3: %+v", len(page), page)
 		}
@@ -80,7 +80,7 @@ func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
 func TestFindReadsNoMoreThanItsPage(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const n = 20_000
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
 			for first := 0; first < n; first += 500 {
 				var rows []string
 				for i := first; i < first+500; i++ {
@@ -131,7 +131,7 @@ func plansOf(t *testing.T, d *db.DB, s Search) (plans []string) {
 			}
 			return line, scan(&line)
 		})
-		must(t, err)
+		testkit.Check(t, err)
 		plans = append(plans, strings.Join(lines, "\n"))
 	}
 	return plans
