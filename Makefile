@@ -75,7 +75,7 @@ for format in deb rpm; do \
 done
 endef
 
-.PHONY: build check deps tools-installed vulncheck test-binary unit race interop fuzz faults e2e test bench packages packages-test demo clean
+.PHONY: build check deps tools-installed vulncheck test-binary mailpit unit race interop fuzz faults e2e test bench packages packages-test demo clean
 
 build:
 	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
@@ -154,7 +154,11 @@ faults:
 	SALLYPORT_FAULTS=$(FAULTS) go test -run 'TestAttack136Kills|TestAttack147KilledMigration' -timeout $(FAULTSTIME) ./test/storage
 	$(POSTGRES) env SALLYPORT_ROUNDS=$(ROUNDS) SALLYPORT_SOAK=$(SOAK) go test -run 'TestFaults' -v -timeout $(FAULTSTIME) ./test/faults
 
-e2e: build deps
+# The mail server of the browser tests.
+mailpit:
+	go build -modfile=tools/mailpit/go.mod -o bin/mailpit github.com/axllent/mailpit
+
+e2e: build deps mailpit
 	$(TIME) $(POSTGRES) npm --prefix e2e test
 
 test: deps race e2e

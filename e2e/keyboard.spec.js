@@ -94,3 +94,53 @@ test('Escape closes the account menu', { tag: ['@scripts', '@one-engine'] }, asy
 	await expect(page.getByRole('button', { name: 'Sign out' })).toBeHidden();
 	await expect(menu).toBeFocused();
 });
+
+test.describe('with mail', () => {
+	test.use({ mail: true });
+
+	test('a forgotten password and a changed address need Tab and Enter alone', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
+		const ada = await portal.addAccount('ada');
+		await portal.command(['account', 'set-email', 'ada', 'ada@example.com']);
+		await portal.command(['account', 'verify-email', 'ada']);
+		const { keyboard } = page;
+		await page.goto('/login');
+		await tabTo(page, page.getByRole('link', { name: 'Forgot your password?' }));
+		await keyboard.press('Enter');
+		await expect(page).toHaveURL(path('/forgot'));
+		await expect(page.getByLabel('Username or email')).toBeFocused();
+		await keyboard.type(ada.name);
+		await keyboard.press('Enter');
+		await page.goto(await portal.mail.link('ada@example.com', '/reset'));
+		const field = page.getByLabel('New password', { exact: true });
+		await expect(field).toBeFocused();
+		await keyboard.type('password password');
+		await keyboard.press('Enter');
+		await expect(page.getByRole('alert')).toBeVisible();
+		await expect(field).toBeFocused();
+		await expect(field).toHaveAccessibleDescription(/password/);
+		await keyboard.type('four walks, and one more');
+		await keyboard.press('Enter');
+		await expect(page.getByRole('status')).toHaveText('Your new password is set.');
+		await expect(page.getByLabel('Password', { exact: true })).toBeFocused();
+		await keyboard.type('four walks, and one more');
+		await keyboard.press('Enter');
+		await expect(page).toHaveURL(path('/'));
+
+		await page.goto('/settings/profile');
+		await tabTo(page, page.getByRole('link', { name: 'Change or confirm' }));
+		await keyboard.press('Enter');
+		await expect(page.getByLabel('Email')).toBeFocused();
+		await keyboard.type('ada@example.org');
+		await keyboard.press('Enter');
+		await page.goto(await portal.mail.link('ada@example.org', '/settings/profile/email/confirm'));
+		await tabTo(page, page.getByRole('button', { name: 'Confirm' }));
+		await keyboard.press('Enter');
+		await expect(page.getByRole('status')).toHaveText('Email address confirmed.');
+		await page.goto(await portal.mail.link('ada@example.com', '/undo-email'));
+		await expect(page.getByLabel('Your email address')).toBeFocused();
+		await keyboard.type('nonsense@example.com');
+		await keyboard.press('Enter');
+		await expect(page.getByRole('alert')).toHaveText('That isn’t the address that this message was sent to.');
+		await expect(page.getByLabel('Your email address')).toBeFocused();
+	});
+});

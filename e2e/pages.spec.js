@@ -2,6 +2,8 @@ import { axeFaults } from './checks.js';
 import { test, expect } from './portal.js';
 import { walk } from './walk.js';
 
+test.use({ mail: true });
+
 test('every page passes axe, light and dark, fits a phone, has all its texts, requests no other host and violates no policy', { tag: ['@scripts', '@one-engine'] }, async ({ page, anotherBrowser, portal }) => {
 	test.slow();
 	await walk({ page, anotherBrowser, portal, onPage: async (name) => {

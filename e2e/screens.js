@@ -3,6 +3,8 @@ import { test } from './portal.js';
 import { eachSample } from './samples.js';
 import { walk } from './walk.js';
 
+test.use({ mail: true });
+
 test('take a picture of every page, at the widths of a phone and a desktop, light and dark', async ({ page, anotherBrowser, portal }) => {
 	test.setTimeout(0);
 	const shoot = async (path, width, colorScheme) => {

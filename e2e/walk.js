@@ -1,5 +1,5 @@
 // walk visits every page of the portal in every state. It calls onPage at each, with a
-// name for page and state.
+// name for page and state. The portal sends mails.
 import { expect } from './portal.js';
 import { Phone, backupCodes, openForm, openWizard, signIn, signOut, typeCode, typePassword } from './person.js';
 
@@ -63,6 +63,7 @@ export async function walk({ page, anotherBrowser, portal, onPage }) {
 	await page.getByRole('button', { name: 'Save' }).click();
 	await expect(alert).toBeVisible();
 	await onPage('profile-wrong');
+	await walkMails({ page, portal, ada, onPage });
 	await page.goto('/settings/security');
 	await openForm(page, 'Change password');
 	await onPage('security-change-password');
@@ -206,4 +207,66 @@ export async function walk({ page, anotherBrowser, portal, onPage }) {
 	await signIn(page, ada);
 	await page.goto('/settings/security');
 	await onPage('security-locked');
+}
+
+// walkMails visits the pages about the email address and those that mails link to, as ada, who is
+// signed in and has no address.
+async function walkMails({ page, portal, ada, onPage }) {
+	const alert = page.getByRole('alert');
+	const long = `${'ada.of.the.long.walks'.repeat(3)}@radio.harbour.on.the.north.sea.example.com`;
+	const send = async (address) => {
+		await page.goto('/settings/profile/email');
+		await page.getByLabel('Email').fill(address);
+		await page.getByRole('button', { name: 'Send the message' }).click();
+	};
+	await page.goto('/settings/profile');
+	await page.getByRole('link', { name: 'Add' }).click();
+	await onPage('email');
+	await page.locator('main form').evaluate((form) => { form.noValidate = true; });
+	await page.getByLabel('Email').fill('ada');
+	await page.getByRole('button', { name: 'Send the message' }).click();
+	await expect(alert).toBeVisible();
+	await onPage('email-wrong');
+	for (const address of [long, 'ada@example.org']) {
+		await send(address);
+		if (address === long) await onPage('profile-email-asked');
+		await page.goto(await portal.mail.link(address, '/settings/profile/email/confirm'));
+		if (address === long) await onPage('confirm-email');
+		await page.getByRole('button', { name: 'Confirm' }).click();
+		if (address === long) await onPage('profile-email-confirmed');
+	}
+	await page.goto(await portal.mail.link(long, '/undo-email'));
+	await onPage('undo-email');
+	await page.getByLabel('Your email address').fill('ada@example.org');
+	await page.getByRole('button', { name: 'Get it back' }).click();
+	await expect(alert).toBeVisible();
+	await onPage('undo-email-wrong');
+
+	await page.goto('/');
+	await signOut(page);
+	await page.getByRole('link', { name: 'Forgot your password?' }).click();
+	await onPage('forgot');
+	await page.getByLabel('Username or email').fill('   ');
+	await page.getByRole('button', { name: 'Send the link' }).click();
+	await expect(alert).toBeVisible();
+	await onPage('forgot-empty');
+	await page.getByLabel('Username or email').fill('ada');
+	await page.getByRole('button', { name: 'Send the link' }).click();
+	await onPage('forgot-sent');
+	await page.goto(await portal.mail.link('ada@example.org', '/reset'));
+	await onPage('reset');
+	await page.getByLabel('New password', { exact: true }).fill('password password');
+	await page.getByRole('button', { name: 'Set password' }).click();
+	await expect(alert).toBeVisible();
+	await onPage('reset-wrong');
+	await page.goto('/reset?ticket=none');
+	await onPage('error-reset-link');
+
+	await signIn(page, ada);
+	await portal.command(['account', 'set-email', 'ada', long.replace('.com', '.test')]);
+	await portal.command(['account', 'verify-email', 'ada', '--send']);
+	await expect.poll(() => portal.command(['account', 'list'])).toContain('(refused)');
+	await page.goto('/settings/profile');
+	await onPage('profile-email-refused');
+	await portal.command(['account', 'set-email', 'ada', 'ada@example.com']);
 }

@@ -82,10 +82,13 @@ func isDistrust(err error) bool {
 	return errors.As(err, &certificate) || errors.As(err, &alert) || errors.As(err, &noTLS)
 }
 
-var statusPattern = regexp.MustCompile(`(?m)^[245]\.\d{1,3}\.\d{1,3}\b`)
+// Cisco's servers write #5.1.0.
+var statusPattern = regexp.MustCompile(`(?m)^#?[245]\.\d{1,3}\.\d{1,3}\b`)
 
 // statusIn returns the enhanced status code at the beginning of a line of an answer, or "".
-func statusIn(message string) string { return statusPattern.FindString(message) }
+func statusIn(message string) string {
+	return strings.TrimPrefix(statusPattern.FindString(message), "#")
+}
 
 // Servers that send no enhanced status code say in words what 550 means: that there is no such
 // mailbox (Exim: "Unrouteable address", "Unknown user"; Exchange: "User unknown"; OpenSMTPD:
@@ -107,6 +110,8 @@ func refusal(code int, status, words string) Class {
 		return BadAddress
 	}
 	switch {
+	case status == "5.1.0" && !saysPolicy.MatchString(words): // else of the sender's address (Postfix)
+		return BadAddress
 	case code == 530: // authentication required (RFC 4954, section 6)
 		return Setup
 	case status == "" && (code == 550 || code == 551 || code == 553) && saysNoMailbox.MatchString(words) && !saysPolicy.MatchString(words):

@@ -98,13 +98,16 @@ func TestWhatServersSayOfAnAddress(t *testing.T) {
 		"550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient x@example.com not found by SMTP address lookup": BadAddress, // Exchange
 		"553 5.1.3 <x@example.com>... User address required":                                                  BadAddress, // sendmail
 		"550 5.2.1 The email account that you tried to reach is disabled.":                                    BadAddress, // Gmail
-		"550 Unrouteable address":                             BadAddress, // Exim
-		"550 Unknown user":                                    BadAddress, // Exim
-		"550 Invalid recipient: <x@example.com>":              BadAddress, // OpenSMTPD
-		"550 No such user here":                               BadAddress, // cPanel
-		"550 Requested action not taken: mailbox unavailable": Rejected,   // words of RFC 5321, for policy too
-		"551 User does not exist":                             BadAddress,
-		"550 relay not permitted":                             Rejected, // Exim
+		"550 #5.1.0 Address rejected.":                                                                    BadAddress, // Cisco
+		"550 5.1.0 Requested action not taken: mailbox unavailable":                                       BadAddress, // mailpit
+		"550 5.1.0 <noreply@example.com>: Sender address rejected: User unknown in local recipient table": Rejected,   // Postfix
+		"550 Unrouteable address":                                                                         BadAddress, // Exim
+		"550 Unknown user":                                                                                BadAddress, // Exim
+		"550 Invalid recipient: <x@example.com>":                                                          BadAddress, // OpenSMTPD
+		"550 No such user here":                                                                           BadAddress, // cPanel
+		"550 Requested action not taken: mailbox unavailable":                                             Rejected,   // words of RFC 5321, for policy too
+		"551 User does not exist":                                                                         BadAddress,
+		"550 relay not permitted":                                                                         Rejected, // Exim
 		"550-Verification failed for <noreply@example.com> 550-Unrouteable address 550 Sender verify failed": Rejected, // Exim, about the sender
 		"550 Administrative prohibition": Rejected, // Exim
 		"550 authenticate first":         Rejected, // Exim

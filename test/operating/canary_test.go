@@ -22,7 +22,8 @@ var fields = []string{"username", "password", "code", "next_code", "backup_code"
 var forms = []string{"/login", "/login/code", "/login/backup-code", "/login/new-password", "/login/cancel", "/reauthenticate", "/setup",
 	"/settings/profile", "/settings/security/password", "/settings/security/disable", "/settings/security/backup-codes",
 	"/settings/security/authenticators", "/settings/security/authenticators/none/confirm", "/settings/security/authenticators/none/rename",
-	"/settings/security/passes", "/settings/security/passes/none/revoke", "/settings/sessions/let-in", "/settings/sessions/revoke-others", "/nowhere", "/logout"}
+	"/settings/security/passes", "/settings/security/passes/none/revoke", "/settings/sessions/let-in", "/settings/sessions/revoke-others", "/nowhere", "/logout",
+	"/forgot", "/reset", "/undo-email", "/settings/profile/email", "/settings/profile/email/confirm"}
 
 // TestNoSecretReachesLogsOrMetrics sends marked texts in every field of every form, in queries,
 // cookies and headers, with and without a session, and signs in in every way with real secrets.
@@ -32,7 +33,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, address := portal.StartMeasured(t, engine, panels.PanelRadio(t))
+			p, address := portal.StartMeasured(t, engine, append(portal.WithMail, panels.PanelRadio(t))...)
 			ada := p.AddAccount(t, "ada")
 			secrets := map[string]string{"password": portal.Password, "canary": "canary"}
 			owner := p.Browser(t)
@@ -57,6 +58,16 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 			} else {
 				t.Fatalf("the answer to a request for a let-in link has none: %s", link)
 			}
+
+			secrets["reset link"] = portal.MailedReset(t, p, p.Browser(t), "ada")
+			p.Browser(t).Get("/reset?ticket=" + secrets["reset link"])
+			p.Browser(t).Post("/reset", "ticket", secrets["reset link"], "new_password", "short")
+			secrets["verification link"] = portal.MailedVerification(t, p, owner, "ada@example.org")
+			owner.Get("/settings/profile/email/confirm?ticket=" + secrets["verification link"])
+			owner.Post("/settings/profile/email/confirm", "ticket", secrets["verification link"])
+			_, _, secrets["undo link"] = portal.LastMail(t, p, "ada@example.com").Link()
+			p.Browser(t).Get("/undo-email?ticket=" + secrets["undo link"])
+			p.Browser(t).Post("/undo-email", "ticket", secrets["undo link"], "email", "canary@example.com")
 
 			secrets["machine pass"] = panels.OperatorsPass(t, p, ada, panels.Radio, "/", "", "")
 			for _, h := range []http.Header{panels.AsHeader(secrets["machine pass"]), panels.AsBearer(secrets["machine pass"]), panels.AsBasic(secrets["machine pass"])} {
