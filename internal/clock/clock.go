@@ -1,8 +1,3 @@
-// Package clock owns the high-water mark of time, table clock, and decides which time to believe.
-// A server whose clock was set back behind the mark accepts no codes, since used codes would
-// become right again (F7). Budgets, ends and deletions use the reference clock, so that a node
-// whose own clock is wrong doesn't affect the others. The decisions are pure: the caller passes
-// the time.
 package clock
 
 import (

@@ -1,9 +1,3 @@
-// Package config reads the operator's configuration: a YAML file, and environment variables
-// that override its keys. It accepts no unknown key, and reports every fault at once, with
-// file, line and key.
-//
-// It imports no other package of Sallyport. Only cli and server import it and pass plain
-// values on, so that no other package depends on the form of the configuration.
 package config
 
 import (

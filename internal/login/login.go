@@ -284,9 +284,9 @@ func (s *Service) verifyPassword(ctx context.Context, me Me, typed string) (pass
 
 // settle gives back the reservation of a right password and stores its stronger hash, if
 // there is one.
-func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v passwordResult) error {
+func settle(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, v passwordResult) error {
 	if v.Weak {
-		if err := password.Rehash(ctx, tx, s.Ring, accountID, v.Outcome, v.rehashed); err != nil {
+		if err := password.Rehash(ctx, tx, ring, accountID, v.Outcome, v.rehashed); err != nil {
 			return err
 		}
 	}
@@ -301,7 +301,7 @@ func (s *Service) settleDetached(ctx context.Context, accountID string, v passwo
 		if _, err := lockAccount(ctx, tx, accountID); err != nil {
 			return err
 		}
-		return s.settle(ctx, tx, accountID, v)
+		return settle(ctx, tx, s.Ring, accountID, v)
 	})
 }
 

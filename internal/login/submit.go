@@ -77,7 +77,7 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 		if err != nil {
 			return err
 		}
-		if err := s.settle(ctx, tx, owner.ID, v); err != nil {
+		if err := settle(ctx, tx, s.Ring, owner.ID, v); err != nil {
 			return err
 		}
 		progress, err = s.advance(ctx, tx, attempt, locked, from)

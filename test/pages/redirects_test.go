@@ -94,7 +94,7 @@ func TestAttackR20RedirectsUseTheConfiguredURL(t *testing.T) {
 	const host = "auth.example.test"
 	p := portal.Start(t, "sqlite", "SALLYPORT_PUBLIC_URL=https://"+host, "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32")
 	p.AddAccount(t, "ada")
-	signIn := portal.ToListener(t, p, http.MethodPost, "/login", host, nil, "username=ada&password=correct+horse+battery")
+	signIn := portal.ToListener(t, p, portal.Request{Method: http.MethodPost, Path: "/login", Host: host, Form: "username=ada&password=correct+horse+battery"})
 	cookie := strings.SplitN(signIn.Header.Values("Set-Cookie")[1], ";", 2)[0]
 	forged := []http.Header{
 		{}, {"X-Forwarded-Host": {"evil.test"}}, {"X-Forwarded-Host": {"evil.test", "evil.test:81"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Port": {"81"}},
@@ -129,7 +129,7 @@ func TestAttackR20RedirectsUseTheConfiguredURL(t *testing.T) {
 					if path == "/logout" && with != "" && method == http.MethodPost {
 						continue
 					}
-					a := portal.ToListener(t, p, method, path, host, h, "username=ada&return=//evil.test")
+					a := portal.ToListener(t, p, portal.Request{Method: method, Path: path, Host: host, Header: h, Form: "username=ada&return=//evil.test"})
 					if a.Status >= 300 && a.Status < 400 {
 						redirects++
 						if !strings.HasPrefix(a.Location, "https://"+host+"/") {
@@ -278,7 +278,7 @@ func TestAttack89RequestsAroundTheProxyAreRefused(t *testing.T) {
 	p.AddAccount(t, "ada")
 	for _, header := range []http.Header{{}, {"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Proto": {"https"}}, {"X-Forwarded-For": {"127.0.0.1"}}, {"X-Real-Ip": {"127.0.0.1"}}} {
 		for _, r := range portal.Routes(t) {
-			a := portal.ToListener(t, p, r.Method, r.At("x"), host, header, "username=ada&password=correct+horse+battery")
+			a := portal.ToListener(t, p, portal.Request{Method: r.Method, Path: r.At("x"), Host: host, Header: header, Form: "username=ada&password=correct+horse+battery"})
 			if a.Status != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
 				t.Errorf("%s %s around the proxy: %s, want 403 without a cookie", r.Method, r.Path, portal.Summary(a))
 			}
@@ -290,7 +290,7 @@ func TestAttack89RequestsAroundTheProxyAreRefused(t *testing.T) {
 	if !strings.Contains(p.Logs.String(), "peer is not in trusted_proxies") {
 		t.Error("the log doesn't give the reason of the refusals")
 	}
-	if a := portal.ToListener(t, p, http.MethodGet, "/healthz", "127.0.0.1", nil, ""); a.Status != http.StatusOK {
+	if a := portal.ToListener(t, p, portal.Request{Method: http.MethodGet, Path: "/healthz", Host: "127.0.0.1"}); a.Status != http.StatusOK {
 		t.Errorf("/healthz around the proxy: %s, want 200", portal.Summary(a))
 	}
 }

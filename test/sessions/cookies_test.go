@@ -53,11 +53,11 @@ func TestAttack73PlantedCookies(t *testing.T) {
 		for what, cookies := range map[string]string{
 			"ada's and eve's": one + "; " + two, "eve's and ada's": two + "; " + one, "ada's twice": one + "; " + one, "ada's and junk": one + "; " + portal.SessionCookie + "=x",
 		} {
-			if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookies}}, ""); a.Status != http.StatusSeeOther {
+			if a := portal.ToListener(t, p, portal.Request{Method: http.MethodGet, Path: "/", Host: host, Header: http.Header{"Cookie": {cookies}}}); a.Status != http.StatusSeeOther {
 				t.Errorf("two session cookies, %s: %s, want the sign-in page", what, portal.Summary(a))
 			}
 		}
-		if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {one}}, ""); a.Status != http.StatusOK {
+		if a := portal.ToListener(t, p, portal.Request{Method: http.MethodGet, Path: "/", Host: host, Header: http.Header{"Cookie": {one}}}); a.Status != http.StatusOK {
 			t.Errorf("ada's session cookie alone: %s, want 200", portal.Summary(a))
 		}
 	})
@@ -72,7 +72,7 @@ func TestAttack73HostPrefix(t *testing.T) {
 	p.AddAccount(t, "ada")
 	form := "username=ada&password=" + strings.ReplaceAll(portal.Password, " ", "+")
 	same := http.Header{"Sec-Fetch-Site": {"same-origin"}}
-	a := portal.ToListener(t, p, http.MethodPost, "/login", host, same, form)
+	a := portal.ToListener(t, p, portal.Request{Method: http.MethodPost, Path: "/login", Host: host, Header: same, Form: form})
 	if a.Status != http.StatusSeeOther || a.Location != "https://"+host+"/" {
 		t.Fatalf("sign-in on HTTPS: %s, want 303 to the start page", portal.Summary(a))
 	}
@@ -91,7 +91,7 @@ func TestAttack73HostPrefix(t *testing.T) {
 		"__Host-sallyport=" + token: http.StatusOK, "sallyport=" + token: http.StatusSeeOther, "__host-sallyport=" + token: http.StatusSeeOther,
 		"__Secure-sallyport=" + token: http.StatusSeeOther, "sallyport=x; __Host-sallyport=" + token: http.StatusOK,
 	} {
-		if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookie}}, ""); a.Status != want {
+		if a := portal.ToListener(t, p, portal.Request{Method: http.MethodGet, Path: "/", Host: host, Header: http.Header{"Cookie": {cookie}}}); a.Status != want {
 			t.Errorf("cookie %.25s: %s, want %d", cookie, portal.Summary(a), want)
 		}
 	}
@@ -122,7 +122,7 @@ func TestAttack84CookieJunk(t *testing.T) {
 		}
 		get := func(path, cookies string) portal.Answer {
 			t.Helper()
-			return portal.ToListener(t, p, http.MethodGet, path, host, http.Header{"Cookie": {cookies}}, "")
+			return portal.ToListener(t, p, portal.Request{Method: http.MethodGet, Path: path, Host: host, Header: http.Header{"Cookie": {cookies}}})
 		}
 		for _, value := range junk(session) {
 			if a := get("/", portal.SessionCookie+"="+value); a.Status != http.StatusSeeOther && a.Status != http.StatusBadRequest {

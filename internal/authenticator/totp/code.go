@@ -1,5 +1,3 @@
-// Package totp owns time-based one-time passwords (RFC 6238) and the table totp: the secrets,
-// their verification and single use, the key URI and its QR code.
 package totp
 
 import (

@@ -30,19 +30,28 @@ func RawAnswer(t *testing.T, p *Portal, request string) string {
 	return string(answer)
 }
 
+// Request is a request for [ToListener].
+type Request struct {
+	Method string
+	Path   string // with the query
+	Host   string // the Host header
+	Header http.Header
+	Form   string // URL-encoded; may be empty
+}
+
 // ToListener sends a request to the address at which the portal listens, whatever its public
-// URL is. host is the Host header.
-func ToListener(t *testing.T, p *Portal, method, path, host string, header http.Header, form string) Answer {
+// URL is.
+func ToListener(t *testing.T, p *Portal, r Request) Answer {
 	t.Helper()
-	req, err := http.NewRequest(method, "http://"+p.Config.Listen+path, strings.NewReader(form))
+	req, err := http.NewRequest(r.Method, "http://"+p.Config.Listen+r.Path, strings.NewReader(r.Form))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Host = host
-	if form != "" {
+	req.Host = r.Host
+	if r.Form != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	for name, values := range header {
+	for name, values := range r.Header {
 		req.Header[name] = values
 	}
 	client := &http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
