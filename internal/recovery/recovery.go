@@ -125,9 +125,5 @@ func (s *Service) ask(ctx context.Context, kind mail.LinkKind, ledgerID string, 
 
 // byName returns the account with a name or address, or the zero account.
 func (s *Service) byName(ctx context.Context, typed string) (account.Account, error) {
-	owner, err := account.ByName(ctx, s.Login.DB.Reader(), typed)
-	if errors.Is(err, db.ErrNotFound) {
-		err = nil
-	}
-	return owner, err
+	return account.ForMail(ctx, s.Login.DB.Reader(), typed)
 }
