@@ -78,7 +78,7 @@ func place(m Message) secret.Place {
 // Add stores a message in tx, to be sent once tx is committed. It takes Kind, AccountID, Address,
 // Topic, Body, Urgent and Brief from m. now is the time of the reference clock.
 func Add(ctx context.Context, tx *db.Tx, ring *secret.Ring, m Message, now time.Time) error {
-	m.ID = secret.NewID()
+	m.ID = secret.NewTimedID(now)
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO outbox (id, kind, account_id, address, topic, body, priority, brief, admitted, more, tries, unsure, due_at, created_at, gives_up_at, last_error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, FALSE, $10, $10, $11, '')`,
