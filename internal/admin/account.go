@@ -61,7 +61,8 @@ func (s *server) getAccount(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "admin-account", &data)
 }
 
-// limitsOf returns the sentences on what wrong tries at the account's credentials lead to.
+// limitsOf returns the sentences about the limits that wrong passwords and codes have put on the
+// account.
 func (s *server) limitsOf(ctx context.Context, a account.Account) ([]*locale.Message, error) {
 	is, err := s.Login.StandingOf(ctx, a)
 	if err != nil {
@@ -150,14 +151,15 @@ func (s *server) fillEvents(req *page.Request, a account.Account, data *accountP
 	return nil
 }
 
-// aboutOwner are the sentences for events whose sentence on the Activity tab speaks to the owner.
+// aboutOwner are sentences in the third person, for events whose sentence on the Activity tab
+// addresses the owner.
 var aboutOwner = map[audit.Kind]*locale.Message{
 	audit.RoleChanged: nil, // has a name; see eventMessage
 	audit.MailGivenUp: locale.Say("admin.event.mail_given_up"),
 	audit.MailDropped: locale.Say("admin.event.mail_dropped"),
 }
 
-// eventMessage returns what happened, said of the account's owner.
+// eventMessage returns a sentence about the event in which the owner is the third person.
 func eventMessage(e audit.Event) *locale.Message {
 	switch text := aboutOwner[e.Kind]; {
 	case e.Kind == audit.RoleChanged:

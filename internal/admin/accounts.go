@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// pageSize is the number of accounts on a page: a few screens, which are read at one cost
-// wherever in the list they are.
+// pageSize is the number of accounts on a page: a few screens. Every page costs the same,
+// wherever it is in the list.
 const pageSize = 50
 
 // invited is the filter for accounts with an invitation that still works.
@@ -101,8 +101,8 @@ func (s *server) find(ctx context.Context, filter, q, after string) (found []acc
 	return found, "", nil
 }
 
-// accountRows returns the rows of accounts, in a number of statements that doesn't depend on
-// theirs.
+// accountRows returns the rows of accounts. The number of its statements doesn't depend on the
+// number of accounts.
 func (s *server) accountRows(ctx context.Context, all []account.Account) ([]accountRow, error) {
 	var ids []string
 	for _, a := range all {

@@ -59,8 +59,8 @@ func New(o Options) (http.Handler, error) {
 	return mux, nil
 }
 
-// someone stands for the account that a request is about, before that is read: a member is the one
-// on whom most roles may act.
+// someone stands for the target of a request before the target is read. It is a member, since
+// most roles may act on members.
 var someone = account.Account{ID: "someone", Role: account.Member}
 
 // serve calls the route's handler if the request meets what the route needs.
@@ -79,7 +79,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 		s.fail(req, page.ErrNotFound)
 	case !access.May(req.Me.Account, route.do, someone):
 		s.fail(req, page.ErrForbidden)
-	case !req.TwoFactor: // also where fresh proofs of the password would do
+	case !req.TwoFactor: // even if fresh proofs of the password alone would meet the requirement
 		s.SetCookie(w, page.ReturnCookie, returnPathOf(r), page.ReturnCookieLife)
 		s.Redirect(req, "/settings/security/authenticators/new", "notice", "role")
 	case verdict == access.Reauthenticate:
@@ -93,7 +93,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 	}
 }
 
-// identify reads the request's session, and what the pages show about its account.
+// identify reads the request's session, and the facts about its account that pages show.
 func (s *server) identify(req *page.Request) error {
 	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.From.Session, s.Login.Life, s.Login.Clock())
 	if errors.Is(err, db.ErrNotFound) {
@@ -112,7 +112,7 @@ func (s *server) identify(req *page.Request) error {
 }
 
 // returnPathOf returns the path of the page to which the browser returns after a sign-in or
-// reauthentication. That of a form is at the form's own path. No POST is ever repeated.
+// reauthentication. For a POST, it is the page of the form, since a POST is never repeated.
 func returnPathOf(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return login.CheckReturn(r.URL.RequestURI())

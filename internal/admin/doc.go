@@ -1,13 +1,14 @@
-// Package admin serves the pages below /admin, on which people with a role look after the accounts
-// of others. Package access decides who may do what, and package manage makes the changes, as it
-// does for owners and for the command line. It owns no table.
+// Package admin serves the pages below /admin, on which people with a role look after the
+// accounts of others. Package access decides which role may take which action, and package manage
+// makes the changes, as it does for owners and for the command line. It owns no table.
 //
-// routes.go lists the routes: what a person must be allowed to do, and what their session must
-// have proven. [New] returns the handler, which package web mounts behind its own checks of host,
-// TLS and origin. accounts.go and account.go show accounts; actions.go has the forms that change
-// them. Each change is a page of its own, which says what it means and asks for a reason.
+// routes.go lists the routes, with the action that the account must be allowed to take and the
+// requirement that the session must meet. [New] returns the handler, which package web mounts
+// behind its own checks of host, TLS and origin. accounts.go and account.go show accounts;
+// actions.go has the forms that change them. Each change is a page of its own, which says what it
+// means and asks for a reason.
 //
-// An account without a role gets the answer of a page that doesn't exist, so these pages don't show
-// whether an id is an account's. They show no secret: neither a code nor a link that opens
-// somebody else's account.
+// An account without a role gets the answer of a page that doesn't exist, so these pages don't
+// show whether an id is an account's. They show no secret: neither a code nor a link that opens
+// another person's account.
 package admin

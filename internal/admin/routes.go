@@ -5,7 +5,7 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-// route is one route, with what a request needs before the handler gets it.
+// route is one route, with the conditions for calling its handler.
 type route struct {
 	pattern string
 	do      access.Action      // the session's account may do it to some account
@@ -13,8 +13,8 @@ type route struct {
 	handle  func(*page.Request) error
 }
 
-// routes returns all routes. What shows accounts needs two proven factors, and what changes them
-// fresh ones.
+// routes returns all routes. Routes that show accounts need two proven factors, and routes that
+// change them need fresh ones.
 func (s *server) routes() []route {
 	return []route{
 		{"GET /admin/{$}", access.See, access.TwoFactor, s.getStart},

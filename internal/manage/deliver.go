@@ -14,12 +14,12 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// delivery is how a link reaches the owner of an account: the actor sees it and hands it over, or
-// it is mailed to the account's address, and the actor never sees it.
+// delivery says how a link reaches the owner of an account: the actor sees it and hands it over,
+// or it is mailed to the account's address and the actor never sees it.
 type delivery struct {
 	byMail bool
 	token  secret.Text // of a link that is shown
-	to     string      // the address of a mailed one
+	to     string      // the recipient of a link that is mailed
 }
 
 // mailKinds are the kinds of mails that carry operators' links.
@@ -34,7 +34,7 @@ func (b *base) deliver(ctx context.Context, tx *db.Tx, by Actor, event audit.Kin
 	now := b.login.Clock()
 	detail := audit.LinkShown
 	if by.as == audit.ByOwner {
-		detail = "" // it is the owner's own link
+		detail = "" // the owner issued the link
 	}
 	var err error
 	if how.byMail {
@@ -50,15 +50,15 @@ func (b *base) deliver(ctx context.Context, tx *db.Tx, by Actor, event audit.Kin
 		return err
 	}
 	if how.byMail {
-		// An earlier version would let the link do what only a link that is handed over may do.
+		// An earlier version would treat the mailed link like one that is handed over.
 		return cluster.Use(ctx, tx, cluster.MailedLinks)
 	}
 	return nil
 }
 
-// checkMailed returns [ticket.ErrInvalid] if the link was mailed and may no longer do what it is
-// for: the account has another address now, or mail would replace the password and the second
-// factor. Links that were handed over have no such limits.
+// checkMailed returns [ticket.ErrInvalid] if the link was mailed and must no longer be redeemed:
+// the account has another address now, or mail would replace both the password and the second
+// factor. It accepts every link that was handed over.
 func (b *base) checkMailed(ctx context.Context, q db.Querier, link ticket.Ticket, owner account.Account) error {
 	if !link.IsMailed() {
 		return nil

@@ -31,9 +31,9 @@ const (
 // ErrOtherAddress means that the typed address isn't the one that the link restores.
 var ErrOtherAddress = errors.New("another address was typed")
 
-// linkData is what is stored with a link about an address.
+// linkData is the data that is stored with a link about an address.
 type linkData struct {
-	Stamp string `json:"stamp,omitempty"` // of the account, if the link dies with it
+	Stamp string `json:"stamp,omitempty"` // of the account, if the link is valid only with it
 	Email string `json:"email"`           // the address to confirm or to restore
 }
 
@@ -56,9 +56,9 @@ func (s *Service) dataOf(t ticket.Ticket) (d linkData, err error) {
 	return d, nil
 }
 
-// AskEmail mails a link to a new address of the owner, who then confirms it. Whether another
-// account has the address shows only to the owner of its mailbox. It returns [ErrNoMail],
-// [account.ErrEmailInvalid], [login.ErrGone], or a [*login.WaitError] after three mails of a day.
+// AskEmail mails a link to the owner's new address, with which the owner confirms it. If another
+// account has the address, only that link's page says so. It returns [ErrNoMail],
+// [account.ErrEmailInvalid], [login.ErrGone], or a [*login.WaitError] after three mails in a day.
 func (s *Service) AskEmail(ctx context.Context, me login.Me, typed string) error {
 	address, _, err := account.NormalizeEmail(typed)
 	if err == nil && address == "" {
@@ -84,8 +84,8 @@ func (s *Service) AskEmail(ctx context.Context, me login.Me, typed string) error
 	})
 }
 
-// SendVerification mails a link to the account's address, whose owner then confirms it, by the
-// word of an operator. It returns [ErrNoMail], or [account.ErrEmailInvalid] if the account has no
+// SendVerification mails a link to the account's address for an operator, with which the owner
+// confirms it. It returns [ErrNoMail], or [account.ErrEmailInvalid] if the account has no
 // address.
 func (s *Service) SendVerification(ctx context.Context, a account.Account) error {
 	if !s.HasMail() {
@@ -116,8 +116,9 @@ func (s *Service) mailVerification(ctx context.Context, tx *db.Tx, owner account
 	return s.Login.Journal.Record(ctx, tx, e)
 }
 
-// AddressRefused stores that the mail server refused the address of a mail to an owner, and the
-// event, unless that is known or the account has another address by now.
+// AddressRefused marks the account's address as refused by the mail server, and records the
+// event. It has no effect if the address is marked already, or if the account has another address
+// by now.
 func (s *Service) AddressRefused(ctx context.Context, accountID, address string) error {
 	return s.Login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Login.Clock()
@@ -160,7 +161,7 @@ func (s *Service) storeVerification(ctx context.Context, tx *db.Tx, m outbox.Mes
 }
 
 // OpenVerification returns the address that the link with this token confirms for the owner. It
-// changes nothing. It returns [ticket.ErrInvalid] if the link isn't valid, or is another account's.
+// only reads. It returns [ticket.ErrInvalid] if the link isn't valid, or is another account's.
 func (s *Service) OpenVerification(ctx context.Context, me login.Me, token string) (string, error) {
 	_, d, err := s.verification(ctx, s.Login.DB.Reader(), me.Account, token)
 	return d.Email, err
@@ -183,9 +184,9 @@ func (s *Service) verification(ctx context.Context, q db.Querier, owner account.
 
 // Verify redeems the link with this token in a session of its account: the address becomes the
 // account's, and counts as confirmed. If that changes the address, and the former one was
-// confirmed, that one gets a link to undo it, unless such a link is valid already: the address
-// of a thief must not get one when the owner takes the account back. It returns
-// [ticket.ErrInvalid], [account.ErrEmailTaken] or [login.ErrGone].
+// confirmed, the former address gets a link to undo the change. It gets none while an earlier
+// undo link is valid: then a thief may have confirmed the former address, and the owner is taking
+// the account back. It returns [ticket.ErrInvalid], [account.ErrEmailTaken] or [login.ErrGone].
 func (s *Service) Verify(ctx context.Context, me login.Me, token string) error {
 	return s.withOwner(ctx, me, func(tx *db.Tx, me login.Me) error {
 		owner := me.Account
@@ -217,8 +218,8 @@ func (s *Service) Verify(ctx context.Context, me login.Me, token string) error {
 	})
 }
 
-// offerUndo stores the link with which the owner of the former address restores it, and its mail,
-// which reports the change too. It reports whether that address gets one.
+// offerUndo stores the link that restores the former address, and its mail, which reports the
+// change too. It reports whether the former address gets such a mail.
 func (s *Service) offerUndo(ctx context.Context, tx *db.Tx, before account.Account, e audit.Event) (bool, error) {
 	if !before.EmailReachesOwner() {
 		return false, nil
@@ -243,8 +244,8 @@ func (s *Service) storeUndo(ctx context.Context, tx *db.Tx, m outbox.Message, l 
 	return err == nil, err
 }
 
-// OpenUndo returns the account whose former address the link with this token restores. It changes
-// nothing. It returns [ticket.ErrInvalid] if the link isn't valid.
+// OpenUndo returns the account whose former address the link with this token restores. It only
+// reads. It returns [ticket.ErrInvalid] if the link isn't valid.
 func (s *Service) OpenUndo(ctx context.Context, token string) (account.Account, error) {
 	_, owner, _, err := s.undo(ctx, s.Login.DB.Reader(), token)
 	return owner, err
@@ -270,9 +271,9 @@ func (s *Service) undo(ctx context.Context, q db.Querier, token string) (ticket.
 }
 
 // Undo redeems the link with this token: the former address, which the owner typed, is the
-// account's again, everything that could still act for the account ends, and the password counts
-// as known to another person. It opens no session. It returns [ticket.ErrInvalid],
-// [ErrOtherAddress], or [account.ErrEmailTaken] if another account has the address by now.
+// account's again, everything that could still act for the account ends, and the password becomes
+// suspect. It opens no session. It returns [ticket.ErrInvalid], [ErrOtherAddress], or
+// [account.ErrEmailTaken] if another account has the address by now.
 func (s *Service) Undo(ctx context.Context, token, typed string, from login.Browser) error {
 	_, folded, err := account.NormalizeEmail(typed)
 	if err != nil {

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// InvitationLife is how long a mailed invitation works: over a weekend.
+	// InvitationLife is how long a mailed invitation works. It covers a weekend.
 	InvitationLife = 72 * time.Hour
 	// EnrollLife is how long a mailed link to the wizard works. NIST SP 800-63B-4, "Account
-	// Recovery", permits 24 hours for what is mailed.
+	// Recovery", permits 24 hours for codes that are mailed.
 	EnrollLife = 24 * time.Hour
 	// LetInLife is how long a mailed let-in link works: as [ResetLife].
 	LetInLife = ResetLife
 )
 
-// Reasons why mail may not replace the second factor, beside those of package account: whoever
-// reads the mailbox would have both factors.
+// Reasons why mail may not replace the second factor, besides those of package account: access to
+// the mailbox would give both factors.
 var (
 	ErrPasswordMailed  = errors.New("mail has replaced the password within the last 7 days")
 	ErrPasswordSuspect = errors.New("the link would replace the password too")
@@ -42,9 +42,9 @@ var operatorsLinks = map[mail.LinkKind]struct {
 	mail.LetIn:      {ticket.LetIn, LetInLife},
 }
 
-// MailLink stores an operator's link to an account, and the mail with it. Earlier links of the
-// kind end. The caller has locked the account's row and records the event. It returns
-// [ErrNoMail], or the reason why such a link may not be mailed: the caller then changes nothing.
+// MailLink stores a link that an operator issues for an account, and its mail. Earlier links of
+// the kind end. The caller has locked the account's row and records the event. MailLink returns
+// [ErrNoMail], or the reason why such a link may not be mailed; the caller must then roll back.
 func (s *Service) MailLink(ctx context.Context, tx *db.Tx, kind mail.LinkKind, owner account.Account, now time.Time) error {
 	link, ok := operatorsLinks[kind]
 	if !ok {
@@ -96,11 +96,11 @@ func (s *Service) storeOperators(ctx context.Context, tx *db.Tx, m outbox.Messag
 }
 
 // renewOperators renews the life of an operator's link whose mail is due, and reports whether it
-// is to be sent. If not, and the owner still needs such a link, it records that the mail was given
-// up: the operator must hand a link over instead.
+// is to be sent. If not, and the owner still needs such a link, it records that the mail was
+// given up, so that the operator can hand over a link instead.
 func (s *Service) renewOperators(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	now, kind := s.Login.Clock(), operatorsLinks[mail.LinkKind(m.Topic)].kind
-	// It was revoked, replaced or redeemed, or no server ran for as long as it works.
+	// The link was revoked, replaced or redeemed, or has expired while no server ran.
 	held, err := ticket.Holds(ctx, tx, secret.NewText(l.Token))
 	if err != nil {
 		return false, err

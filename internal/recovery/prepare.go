@@ -29,8 +29,9 @@ type Letter struct {
 const ResetLife = 30 * time.Minute
 
 // Prepare stores the link of a message, whose topic is one of [IsLink], and returns its mail. It
-// may be called again for the same message; each call renews the link's life, which so begins
-// with the try that succeeds. It returns [ErrMoot] if the message is not to be sent.
+// may be called again for the same message; each call renews the link's life, which therefore
+// begins with the last try to send the mail. It returns [ErrMoot] if the message is not to be
+// sent.
 func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error) {
 	l, err := decode(m.Body)
 	if err != nil {
@@ -79,11 +80,11 @@ func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error)
 	return letter, err
 }
 
-// url returns the address of a page for the holder of a token.
+// url returns the URL of a page, with a token in its query.
 func (s *Service) url(path, token string) string { return s.PublicURL + path + "?ticket=" + token }
 
-// locked returns the account and locks its row until tx ends. It returns [ErrMoot] if there is
-// none.
+// locked returns the account and locks its row until tx ends. It returns [ErrMoot] if the account
+// doesn't exist.
 func locked(ctx context.Context, tx *db.Tx, id string) (account.Account, error) {
 	err := account.Lock(ctx, tx, id)
 	var owner account.Account
@@ -96,15 +97,15 @@ func locked(ctx context.Context, tx *db.Tx, id string) (account.Account, error) 
 	return owner, err
 }
 
-// mayGet reports whether the owner still has the address and the credentials of the time when the
-// mail was asked for, and may recover the account by mail.
+// mayGet reports whether the owner may recover the account by mail, and still has the address and
+// the credentials of the time of the request.
 func mayGet(m outbox.Message, l letter, owner account.Account) bool {
 	return owner.MayRecover() && owner.Email == m.Address && owner.Stamp == l.Stamp
 }
 
-// decline counts a mail that isn't sent, as if it were, so that both decisions write and commit.
-// SQLite has one writer: a stranger who sends other requests meanwhile would notice the pause of a
-// commit that only the names of accounts cause.
+// decline counts a mail that isn't sent like one that is, so that both decisions write and
+// commit. Otherwise a stranger could find out whether an account exists: SQLite has one writer,
+// and the stranger's other requests would be delayed only if the decision committed.
 func (s *Service) decline(ctx context.Context, tx *db.Tx, id string, l letter) error {
 	_, err := s.spend(ctx, tx, account.Account{ID: id}, l)
 	return err

@@ -17,7 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Service answers requests for help. Callers set every field. It is safe for concurrent use.
+// Service mails links and redeems them. Callers set every field. It is safe for concurrent use.
 type Service struct {
 	Login     *login.Service
 	PublicURL string // without a slash at its end; all links begin with it
@@ -29,18 +29,18 @@ type Service struct {
 var (
 	// ErrNoMail means that no mail is configured.
 	ErrNoMail = errors.New("no mail is configured")
-	// ErrMoot means that a message must not be sent: there is no such account, or it may not
-	// get it, or what it is about has changed since.
+	// ErrMoot means that a message must not be sent: the account doesn't exist, may not get it,
+	// or has changed so that the message is out of date.
 	ErrMoot = errors.New("the mail is not to be sent")
 )
 
 // sendTime is how long a mail server may take to accept a mail. Links are stored before that.
 const sendTime = time.Minute
 
-// letter is what the outbox stores of a mail with a link.
+// letter is the body of a message in the outbox for a mail with a link.
 type letter struct {
 	Token   string `json:"token"`
-	Stamp   string `json:"stamp"` // of the account when it was asked for; the link dies with it
+	Stamp   string `json:"stamp"` // of the account at the time of the request; the link is valid only with it
 	At      int64  `json:"at"`    // Unix milliseconds
 	Address string `json:"address,omitempty"`
 	Browser string `json:"browser,omitempty"`
@@ -72,8 +72,8 @@ func IsLink(topic string) bool {
 	return false
 }
 
-// GaveUp records that the server gave a message up, unless it was stored for a name that doesn't
-// exist, only so that it takes the same time as another.
+// GaveUp records that the server gave a message up. It ignores messages for names that don't
+// exist, which are stored only so that the answer takes the same time.
 func (s *Service) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, why error, now time.Time) error {
 	if IsLink(m.Topic) && login.IsUnknownName(m.AccountID) {
 		return nil
@@ -81,10 +81,9 @@ func (s *Service) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, why e
 	return s.Login.Journal.GaveUp(ctx, tx, m, why, now)
 }
 
-// admit counts a request for a mail against the browser's network. What it counts depends on the
-// text that was typed and not on the accounts that exist: otherwise a stranger could learn from
-// the limits which name and which address belong to one account. It returns a [*login.WaitError]
-// if too many requests came from the network.
+// admit counts a request for a mail against the browser's network. It counts by the typed text,
+// and not by the account: otherwise the limits would reveal which name and which address belong
+// to one account. It returns a [*login.WaitError] if too many requests came from the network.
 func (s *Service) admit(ctx context.Context, typed string, from login.Browser) error {
 	tries := throttle.PrefixTries(from.Address, s.Login.LedgerID(account.Account{}, typed))
 	if len(tries) == 0 {
@@ -97,9 +96,9 @@ func (s *Service) admit(ctx context.Context, typed string, from login.Browser) e
 	return s.Login.RefusalError(verdict)
 }
 
-// spend counts a mail against those that the account gets in a day, and reports whether it may be
-// sent. A browser that the account knows has mails of its own, so that strangers can't use up the
-// owner's. The account's row is locked.
+// spend counts a mail against the account's limit per day, and reports whether it may be sent.
+// Each known browser of the account has a limit of its own, so that strangers can't use up the
+// owner's. The account's row must be locked.
 func (s *Service) spend(ctx context.Context, tx *db.Tx, owner account.Account, l letter) (bool, error) {
 	key := throttle.Key{Account: owner.ID, Bucket: throttle.Recovery, Subject: l.Known}
 	verdict, err := s.Login.Ledger.Spend(ctx, tx, throttle.Try{Key: key, Units: 1})

@@ -13,11 +13,11 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// AskReset asks for a mail with a link to a new password, for the account with a name or address
-// that a stranger typed. Whether there is such an account shows neither in its result nor in its
-// time. An account gets three mails a day, and each browser that it knows gets three of its own;
-// [Service.Prepare] sends no others. AskReset returns [ErrNoMail], or a [*login.WaitError] after
-// too many requests from the browser's network.
+// AskReset requests a mail with a link to a new password, for the account with the typed name or
+// address. Neither its result nor its time reveals whether the account exists. An account gets
+// three mails a day, and three more for each of its known browsers; [Service.Prepare] sends no
+// others. AskReset returns [ErrNoMail], or a [*login.WaitError] after too many requests from the
+// browser's network.
 func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser) error {
 	if !s.HasMail() {
 		return ErrNoMail
@@ -32,15 +32,15 @@ func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser
 	return s.ask(ctx, mail.Reset, s.Login.LedgerID(owner, typed), owner, from)
 }
 
-// OpenReset returns the account whose password the link with this token sets. It changes nothing.
-// It returns [ticket.ErrInvalid] if the link isn't valid.
+// OpenReset returns the account whose password the link with this token sets. It only reads. It
+// returns [ticket.ErrInvalid] if the link isn't valid.
 func (s *Service) OpenReset(ctx context.Context, token string) (account.Account, error) {
 	_, owner, err := s.open(ctx, s.Login.DB.Reader(), token, ticket.Reset)
 	return owner, err
 }
 
 // open returns the valid link of a kind, and its account. It returns [ticket.ErrInvalid] if the
-// link isn't valid, also if the account changed its credentials since it was asked for.
+// link isn't valid. A link also becomes invalid when the account's credentials change.
 func (s *Service) open(ctx context.Context, q db.Querier, token string, kind ticket.Kind) (ticket.Ticket, account.Account, error) {
 	link, err := ticket.ByToken(ctx, q, token, s.Login.Clock())
 	if err == nil && link.Kind != kind {

@@ -31,11 +31,10 @@ func (t Ticket) Data(ring *secret.Ring) ([]byte, error) {
 	return data, nil
 }
 
-// Mail stores a link whose token the caller has made, since the token is in a mail already, and
-// reports whether it is new. It takes Kind, AccountID, ExpiresAt and Browser from t. If the link
-// is there already and unused, only its end changes: each try to send a mail calls Mail. Other
-// links of the account stay valid, so that a stranger who asks for another link doesn't end the
-// owner's.
+// Mail stores a link whose token the caller has made and stored in a message before, and reports
+// whether the link is new. It takes Kind, AccountID, ExpiresAt and Browser from t. Each try to
+// send the mail calls Mail: if the link exists and is unused, only its end changes. Other links
+// of the account stay valid, so that a request by a stranger doesn't end the owner's link.
 func Mail(ctx context.Context, tx *db.Tx, ring *secret.Ring, t Ticket, token secret.Text, data []byte, now time.Time) (bool, error) {
 	t.hash = secret.Hash(token.Reveal())
 	n, err := db.Exec(ctx, tx, `
@@ -89,8 +88,8 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	})
 }
 
-// Reseal replaces the sealed bytes of a ticket by anew, which holds the same data. It reports
-// false, and changes nothing, if the row changed since it was read.
+// Reseal replaces the sealed bytes of a ticket by anew, which holds the same data. If the row
+// changed since it was read, it stays as it is and Reseal reports false.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	hash, err := hex.DecodeString(was.ID)
 	if err != nil {

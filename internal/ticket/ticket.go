@@ -36,9 +36,9 @@ const (
 // kinds are all kinds.
 var kinds = []Kind{Setup, Invitation, Enroll, LetIn, Reset, Unlock, VerifyEmail, UndoEmail}
 
-// Life returns how long a link of this kind is valid that is handed over. Fifteen minutes suffice to walk to a
-// browser, and are too short for a thief who finds the link in an old log. An invitation
-// must survive a weekend.
+// Life returns how long a link of this kind is valid if it isn't mailed. Fifteen minutes suffice
+// to walk to a browser, and are too short for a thief who finds the link in an old log. An
+// invitation must survive a weekend.
 func (k Kind) Life() time.Duration {
 	if k == Invitation {
 		return 72 * time.Hour

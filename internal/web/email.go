@@ -70,7 +70,7 @@ func (s recoveries) postConfirmEmail(req *page.Request) error {
 	}
 	err := s.Recovery.Verify(req.Context(), req.Me, form.Value("ticket"))
 	if errors.Is(err, account.ErrEmailTaken) {
-		err = ticket.ErrInvalid // the owner of the mailbox has two accounts
+		err = ticket.ErrInvalid // the link is another account's
 	}
 	if err != nil {
 		return err

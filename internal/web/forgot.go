@@ -27,7 +27,8 @@ func (s recoveries) getForgot(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "forgot", &data)
 }
 
-// postForgot asks for a mail with a link to a new password. Its answer is the same for any name.
+// postForgot requests a mail with a link to a new password. The answer is the same for every
+// name.
 func (s recoveries) postForgot(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
@@ -73,7 +74,7 @@ func (s recoveries) openReset(req *page.Request, token string) (account.Account,
 	return owner, err
 }
 
-// getReset shows the form for a new password to the holder of a mailed link, which stays unused.
+// getReset shows the form for a new password if the mailed link is valid. The link stays unused.
 func (s recoveries) getReset(req *page.Request) error {
 	token := req.URL.Query().Get("ticket")
 	owner, err := s.openReset(req, token)
