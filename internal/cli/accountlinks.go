@@ -40,7 +40,7 @@ func explainUnmailed(a account.Account, err error) error {
 	case errors.Is(err, account.ErrEmailUnverified):
 		return fmt.Errorf("the email address %s of %s isn't confirmed, so no link is mailed: if you know that it reaches the owner, run \"sallyport account verify-email %s\" first, %s", a.Email, a.Name, a.Name, handOver)
 	case errors.Is(err, account.ErrEmailRefused):
-		return fmt.Errorf("a mail server said that there is no mailbox %s: correct it with \"sallyport account set-email\", %s", a.Email, handOver)
+		return fmt.Errorf("a mail server said that there is no mailbox %s: correct the address with \"sallyport account set-email\" or, if it is right, confirm it with \"sallyport account verify-email\", %s", a.Email, handOver)
 	case errors.Is(err, recovery.ErrPasswordMailed):
 		until := a.PasswordMailedAt.Add(account.MailPause)
 		return fmt.Errorf("a mailed link set the password of %s less than 7 days ago. Until %s no mail may replace the second factor too, since anybody who reads the mailbox would have both. "+
@@ -85,6 +85,9 @@ func (c accountInvite) Run(r *run) error {
 	case errors.Is(err, manage.ErrOtherEmail):
 		return fmt.Errorf("account %s exists, but not with the email address %s: see \"sallyport account set-email\", then invite again without --email", c.Name, c.Email)
 	case err != nil:
+		if there, unread := account.ByName(r, portal.DB.Reader(), c.Name); unread == nil {
+			invited = there
+		}
 		return explainUnmailed(invited, err)
 	}
 	if again {

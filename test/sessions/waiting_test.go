@@ -123,6 +123,39 @@ func TestALinkThatIsRevokedWhileItsRedemptionWaitsDoesNothing(t *testing.T) {
 	}
 }
 
+// TestAMailedLinkWaitsForAnotherAddressInVain redeems a mailed link while a change holds the
+// account's lock after which the link's mail is at a foreign address.
+func TestAMailedLinkWaitsForAnotherAddressInVain(t *testing.T) {
+	t.Parallel()
+	p, operator := portal.Start(t, "postgres", portal.WithMail...), manage.CommandLine()
+	link := func(to string) string {
+		_, _, token := portal.LastMail(t, p, to).Link()
+		return token
+	}
+	_, _, err := p.Manage.Accounts.InviteByMail(t.Context(), operator, account.Account{Name: "ada", Email: "ada@example.com"})
+	testkit.Check(t, err)
+	p.AddAccount(t, "bob")
+	portal.VerifyEmail(t, p, "bob")
+	_, err = p.Manage.Links.LetInByMail(t.Context(), operator, portal.MustAccount(t, p, "bob"))
+	testkit.Check(t, err)
+	for name, redeem := range map[string]func(token string) error{
+		"ada": func(token string) error {
+			_, err := p.Manage.Links.Redeem(t.Context(), token, manage.NewOwner{Password: "chosen by the thief 77"}, login.Browser{})
+			return err
+		},
+		"bob": func(token string) error {
+			_, err := p.Manage.Links.RedeemLetIn(t.Context(), token, "bob", login.Browser{})
+			return err
+		},
+	} {
+		a, token := portal.MustAccount(t, p, name), link(name+"@example.com")
+		err := inOrder(t, p, a.ID, func() error { return p.Manage.Accounts.SetEmail(t.Context(), operator, a, name+"@example.org") }, func() error { return redeem(token) })
+		if !errors.Is(err, ticket.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", name, err)
+		}
+	}
+}
+
 // TestLinksDoNothingWhileTheirAccountIsDisabled checks that a link that was issued after the
 // disabling works only once the account is enabled.
 func TestLinksDoNothingWhileTheirAccountIsDisabled(t *testing.T) {
