@@ -10,7 +10,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -24,14 +23,7 @@ const (
 	symbols   = 12 // of 5 bits each
 	group     = 4
 	saltBytes = 16
-
-	// maxTyped limits the input of Normalize, in bytes: a code with a separator after each
-	// symbol, and some more.
-	maxTyped = 64
 )
-
-// alphabet is Crockford's base32: no I, L, O or U.
-const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 // Errors of this package.
 var (
@@ -41,29 +33,11 @@ var (
 	ErrUsed = errors.New("backup code was used already")
 )
 
-// Normalize returns the typed code in the form that is hashed: twelve upper-case symbols
-// without dashes and spaces, with O replaced by 0, and I and L by 1. Any other text is
-// [ErrMalformed].
+// Normalize returns the typed code in the form that is hashed, as [secret.NormalizeTyped] does. Any
+// other text is [ErrMalformed].
 func Normalize(typed string) (string, error) {
-	if len(typed) > maxTyped {
-		return "", ErrMalformed
-	}
-	code := strings.Map(func(r rune) rune {
-		switch {
-		case r == '-' || r == ' ':
-			return -1
-		case 'a' <= r && r <= 'z':
-			r -= 'a' - 'A'
-		}
-		switch r {
-		case 'O':
-			return '0'
-		case 'I', 'L':
-			return '1'
-		}
-		return r
-	}, typed)
-	if len(code) != symbols || strings.Trim(code, alphabet) != "" {
+	code, ok := secret.NormalizeTyped(typed, symbols)
+	if !ok {
 		return "", ErrMalformed
 	}
 	return code, nil
@@ -87,12 +61,7 @@ func NewSet(p secret.Argon2id) Set {
 	set := Set{params: p, salt: make([]byte, saltBytes)}
 	rand.Read(set.salt)
 	for range Count {
-		var random [symbols]byte
-		rand.Read(random[:])
-		for i := range random {
-			random[i] = alphabet[random[i]%32] // no bias, since 256 is a multiple of 32
-		}
-		code := string(random[:])
+		code := secret.NewTyped(symbols)
 		set.ids = append(set.ids, secret.NewID())
 		set.hashes = append(set.hashes, p.Key(code, set.salt))
 		set.Codes = append(set.Codes, code[:group]+"-"+code[group:2*group]+"-"+code[2*group:])
