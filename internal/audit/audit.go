@@ -40,6 +40,8 @@ const (
 	PasswordSet          Kind = "password_set"
 	PasswordReset        Kind = "password_reset"   // with a mailed link
 	ResetAsked           Kind = "reset_asked"      // a link for a new password, by mail
+	UnlockAsked          Kind = "unlock_asked"     // a link that lets a browser in, by mail
+	Unlocked             Kind = "unlocked"         // with a mailed link, which let a browser in
 	EmailAsked           Kind = "email_asked"      // a link to confirm an address
 	EmailRestored        Kind = "email_restored"   // by the owner of the former one
 	EmailVerified        Kind = "email_verified"   // by a link in a mail, or the word of an operator

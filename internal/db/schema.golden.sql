@@ -265,9 +265,11 @@ CREATE TABLE tickets (
 	created_at BIGINT NOT NULL,
 	expires_at BIGINT NOT NULL,
 	used_at    BIGINT
-, data BYTEA, browser_hash BYTEA);
+, data BYTEA, browser_hash BYTEA, tries BIGINT NOT NULL DEFAULT 0);
 
 CREATE INDEX tickets_account ON tickets (account_id);
+
+CREATE INDEX tickets_browser ON tickets (browser_hash) WHERE browser_hash IS NOT NULL;
 
 CREATE INDEX tickets_by_kind ON tickets (kind, account_id);
 

@@ -1,6 +1,8 @@
 // Package device owns known browsers and the table devices. A browser is known for an
 // account after a full sign-in in it. It then has budgets of its own for wrong passwords and
 // codes, so that strangers can't use up the owner's. It never replaces a factor (R18).
+//
+// letin.go has browsers that a mailed link let in: they may try passwords, and aren't known.
 package device
 
 import (
@@ -32,9 +34,13 @@ type Device struct {
 	ID        string
 	AccountID string
 	CreatedAt time.Time
-	UsedAt    time.Time // time of the last full sign-in
+	UsedAt    time.Time // time of the last full sign-in; 1970 while IsLetIn
 	Address   string
 	Browser   string // User-Agent
+
+	// IsLetIn means that mail let the browser in, and that the account hasn't signed in there
+	// since. The browser isn't known.
+	IsLetIn bool
 }
 
 // Browser describes the client of a request.
@@ -49,7 +55,7 @@ const columns = `id, account_id, created_at, used_at, address, browser`
 func scanDevice(scan db.Scan) (d Device, err error) {
 	var created, used db.At
 	err = scan(&d.ID, &d.AccountID, &created, &used, &d.Address, &d.Browser)
-	d.CreatedAt, d.UsedAt = created.Time, used.Time
+	d.CreatedAt, d.UsedAt, d.IsLetIn = created.Time, used.Time, used.UnixMilli() == 0
 	return d, err
 }
 
@@ -80,14 +86,20 @@ func hashPlaceholders(tokens []string, first int, args ...any) (string, []any) {
 // Device if the account doesn't know it. A token is valid for one account only (attack 19); only
 // a cookie from before that rule may name several.
 func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now time.Time) (Device, error) {
+	return byCookie(ctx, q, cookie, `used_at > $2`, accountID, db.At{Time: now.Add(-Life)})
+}
+
+// byCookie returns the account's browser that a token in the cookie names, and for which the
+// condition holds, whose placeholders are $2 and so on.
+func byCookie(ctx context.Context, q db.Querier, cookie, condition string, args ...any) (Device, error) {
 	tokens := tokensIn(cookie)
-	// Don't return early for an empty accountID: an unknown name must cost the same query as a
+	// Don't return early for an empty account: an unknown name must cost the same query as a
 	// known one (R27).
 	if len(tokens) == 0 {
 		return Device{}, nil
 	}
-	places, args := hashPlaceholders(tokens, 3, accountID, db.At{Time: now.Add(-Life)})
-	all, err := db.All(ctx, q, `SELECT `+columns+` FROM devices WHERE account_id = $1 AND used_at > $2 AND token_hash IN (`+places+`)
+	places, args := hashPlaceholders(tokens, len(args)+1, args...)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM devices WHERE account_id = $1 AND (`+condition+`) AND token_hash IN (`+places+`)
 		ORDER BY used_at DESC, id LIMIT 1`, args, scanDevice)
 	if err != nil {
 		return Device{}, fmt.Errorf("read known browser: %w", err)
@@ -102,7 +114,8 @@ func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now t
 // token for the account, followed by the valid tokens of other accounts. The account's earlier
 // token stops working, so a copy of the cookie is useless after the owner's next sign-in. Rows of
 // other accounts don't change, so that a thief who signs in with a copied cookie takes over no
-// browser. known reports whether the account knew the browser before.
+// browser. known reports whether the account knew the browser before, which it didn't if the browser
+// was only let in.
 func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) (cookie secret.Text, known bool, err error) {
 	token := secret.NewToken()
 	tokens := tokensIn(from.Cookie)
@@ -115,11 +128,14 @@ func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, no
 	n, err := db.Exec(ctx, tx, `
 		UPDATE devices SET token_hash = $2, used_at = $3, address = $4, browser = $5
 		WHERE account_id = $1 AND token_hash IN (`+places+`) AND id = (
-			SELECT id FROM devices WHERE account_id = $1 AND token_hash IN (`+places+`) ORDER BY used_at DESC, id LIMIT 1)`, args...)
+			SELECT id FROM devices WHERE account_id = $1 AND used_at > 0 AND token_hash IN (`+places+`) ORDER BY used_at DESC, id LIMIT 1)`, args...)
 	if err != nil {
 		return token, false, fmt.Errorf("renew known browser: %w", err)
 	}
 	if n == 0 {
+		if err := EndLetIn(ctx, tx, accountID); err != nil {
+			return token, false, err
+		}
 		if err := insert(ctx, tx, accountID, from, now); err != nil {
 			return token, false, err
 		}
@@ -153,8 +169,8 @@ func insert(ctx context.Context, tx *db.Tx, accountID string, from Browser, now 
 // tokensOfOthers returns those of the tokens that are valid for other accounts, leaving room for
 // one more in the cookie.
 func tokensOfOthers(ctx context.Context, tx *db.Tx, tokens []string, accountID string, now time.Time) ([]string, error) {
-	places, args := hashPlaceholders(tokens, 3, accountID, db.At{Time: now.Add(-Life)})
-	all, err := db.All(ctx, tx, `SELECT token_hash FROM devices WHERE account_id <> $1 AND used_at > $2 AND token_hash IN (`+places+`)`,
+	places, args := hashPlaceholders(tokens, 4, accountID, db.At{Time: now.Add(-Life)}, db.At{Time: now.Add(-LetInLife)})
+	all, err := db.All(ctx, tx, `SELECT token_hash FROM devices WHERE account_id <> $1 AND (`+mayTry+`) AND token_hash IN (`+places+`)`,
 		args, func(scan db.Scan) (hash []byte, err error) { return hash, scan(&hash) })
 	if err != nil {
 		return nil, fmt.Errorf("read known browsers of others: %w", err)
@@ -202,11 +218,12 @@ func RemoveOthers(ctx context.Context, tx *db.Tx, accountID, cookie string) (int
 	return int(n), err
 }
 
-// Expire deletes browsers without a sign-in within [Life]. It skips locked rows, as
-// session.Expire does.
+// Expire deletes browsers without a sign-in within [Life], and those let in for longer than
+// [LetInLife]. It skips locked rows, as session.Expire does.
 func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM devices WHERE id IN (
-		SELECT id FROM devices WHERE used_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now.Add(-Life)})
+		SELECT id FROM devices WHERE used_at <= $1 AND (used_at > 0 OR created_at <= $2) FOR NO KEY UPDATE SKIP LOCKED)`,
+		db.At{Time: now.Add(-Life)}, db.At{Time: now.Add(-LetInLife)})
 	return err
 }
 
@@ -216,8 +233,12 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 	return err
 }
 
-// ClampTimes sets last uses that a clock which was ahead dated after latest back to latest.
+// ClampTimes sets last uses that a clock which was ahead dated after latest back to latest, and
+// ends what mail let in after latest, which would last too long.
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `UPDATE devices SET used_at = $1 WHERE used_at > $1`, db.At{Time: latest})
+	if err == nil {
+		_, err = db.Exec(ctx, tx, `DELETE FROM devices WHERE used_at = 0 AND created_at > $1`, db.At{Time: latest})
+	}
 	return err
 }

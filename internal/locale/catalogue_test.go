@@ -21,7 +21,7 @@ var families = map[string][]string{
 	"activity.": strings.Fields(`signed_in sign_in_failed code_failed code_reused reauthenticated
 		signed_out session_ended sessions_ended two_factor_enabled authenticator_added
 		authenticator_renamed authenticator_removed two_factor_disabled backup_codes_issued
-		backup_code_used backup_code_failed password_changed password_set password_reset reset_asked email_verified email_asked email_restored email_refused two_factor_reset
+		backup_code_used backup_code_failed password_changed password_set password_reset reset_asked unlock_asked unlocked email_verified email_asked email_restored email_refused two_factor_reset
 		account_created account_invited account_enabled account_disabled account_removed email_changed
 		profile_changed role_changed group_joined group_left device_forgotten devices_forgotten let_in_issued
 		let_in_used pass_made pass_revoked wrong_codes_noticed password_suspected

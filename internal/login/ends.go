@@ -69,13 +69,14 @@ func EndOthers(ctx context.Context, tx *db.Tx, accountID string, spared Spared) 
 	return stamp, err
 }
 
-// EndMailedLinks ends the links that were mailed to the account's address, when that changes or
-// what they would replace has changed. A link that restores a former address stays.
+// EndMailedLinks ends the links that were mailed to the account's address, and what they let in,
+// when the address changes or what they would replace has changed. A link that restores a former
+// address stays.
 func EndMailedLinks(ctx context.Context, tx *db.Tx, accountID string) error {
 	for _, kind := range []ticket.Kind{ticket.Reset, ticket.Unlock, ticket.VerifyEmail} {
 		if _, err := ticket.Revoke(ctx, tx, kind, accountID); err != nil {
 			return err
 		}
 	}
-	return nil
+	return device.EndLetIn(ctx, tx, accountID)
 }

@@ -188,7 +188,7 @@ func unknownNameID(ring *secret.Ring, typed string) string {
 type passwordResult struct {
 	password.Outcome
 	place       string               // see [Attempt.Place]
-	known       device.Device        // the known browser that sent it; zero for an unknown one
+	known       device.Device        // the known browser that sent it, or one that mail let in; zero for an unknown one
 	reservation throttle.Reservation // to be given back if the password matched
 	rehashed    secret.Text          // after a match with a weak hash: the one to store
 }
@@ -204,19 +204,15 @@ func decoyID(ring *secret.Ring, ledgerID string) string {
 // tryPassword compares typed with the password of owner. For an unknown name owner is the
 // zero account, and ledgerID names the budget. The order is: check the ledger, wait in the
 // hashing queue, reserve, verify. A known browser of the account has its own budget, so that
-// tries elsewhere can't use up the owner's.
+// tries elsewhere can't use up the owner's. Those that mail let in share one.
 func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (passwordResult, error) {
 	accountID := owner.ID
 
-	known, err := device.ByCookie(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
+	known, err := device.ByCookieOrLetIn(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
 	if err != nil {
 		return passwordResult{}, err
 	}
-	tries := []throttle.Try{{Key: throttle.Key{Account: ledgerID, Bucket: throttle.PasswordKnownDevice, Subject: known.ID}, Units: 1}}
-	if known.ID == "" {
-		tries[0].Bucket = throttle.PasswordUnknownDevice
-		tries = append(tries, throttle.PrefixTries(from.Address, ledgerID)...)
-	}
+	tries := passwordTries(ledgerID, known, from)
 	if verdict, err := s.Ledger.Peek(ctx, tries...); err != nil {
 		return passwordResult{}, err
 	} else if err := s.RefusalError(verdict); err != nil {
@@ -255,6 +251,21 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 		}
 	}
 	return v, nil
+}
+
+// passwordTries returns the tries that a password counts as. known is the browser that sent it,
+// which is known, let in, or zero for an unknown one.
+func passwordTries(ledgerID string, known device.Device, from Browser) []throttle.Try {
+	try := throttle.Try{Key: throttle.Key{Account: ledgerID, Bucket: throttle.PasswordUnknownDevice}, Units: 1}
+	switch {
+	case known.IsLetIn:
+		try.Subject = throttle.LetIn
+	case known.ID != "":
+		try.Bucket, try.Subject = throttle.PasswordKnownDevice, known.ID
+	default:
+		return append([]throttle.Try{try}, throttle.PrefixTries(from.Address, ledgerID)...)
+	}
+	return []throttle.Try{try}
 }
 
 // VerifyPassword compares typed with the password of a signed-in owner. Tries count against the

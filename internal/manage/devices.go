@@ -28,15 +28,19 @@ func (m Devices) Remove(ctx context.Context, me login.Me, id string) error {
 }
 
 // RemoveAll makes all of the owner's known browsers unknown, including the one in use,
-// and revokes the account's let-in links.
+// and revokes the links that would make another one known or let it in.
 func (m Devices) RemoveAll(ctx context.Context, me login.Me) error {
 	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		links, err := ticket.Revoke(ctx, tx, ticket.LetIn, me.Account.ID)
 		if err != nil {
 			return err
 		}
+		mailed, err := ticket.Revoke(ctx, tx, ticket.Unlock, me.Account.ID)
+		if err != nil {
+			return err
+		}
 		browsers, err := device.RemoveOthers(ctx, tx, me.Account.ID, "")
-		if err != nil || browsers+links == 0 {
+		if err != nil || browsers+links+mailed == 0 {
 			return err
 		}
 		return m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.DevicesForgotten))

@@ -31,16 +31,17 @@ const (
 // ErrOtherAddress means that the typed address isn't the one that the link restores.
 var ErrOtherAddress = errors.New("another address was typed")
 
-// linkData is the data that is stored with a link about an address.
+// linkData is the data that is stored with a link.
 type linkData struct {
 	Stamp string `json:"stamp,omitempty"` // of the account, if the link is valid only with it
-	Email string `json:"email"`           // the address to confirm or to restore
+	Email string `json:"email,omitempty"` // the address to confirm or to restore
+	Code  string `json:"code,omitempty"`  // of an unlock, for the browser that asked
 }
 
 func (d linkData) encode() []byte {
 	text, err := json.Marshal(d)
 	if err != nil {
-		panic(err) // two strings
+		panic(err) // strings
 	}
 	return text
 }
@@ -156,7 +157,7 @@ func (s *Service) storeVerification(ctx context.Context, tx *db.Tx, m outbox.Mes
 	}
 	now := s.Login.Clock()
 	link := ticket.Ticket{Kind: ticket.VerifyEmail, AccountID: owner.ID, ExpiresAt: now.Add(VerifyLife + sendTime)}
-	_, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), linkData{owner.Stamp, m.Address}.encode(), now)
+	_, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), linkData{Stamp: owner.Stamp, Email: m.Address}.encode(), now)
 	return err == nil, err
 }
 

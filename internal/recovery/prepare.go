@@ -44,7 +44,7 @@ func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error)
 	err = s.Login.DB.Write(ctx, func(tx *db.Tx) error {
 		owner, err := locked(ctx, tx, m.AccountID)
 		if errors.Is(err, ErrMoot) && login.IsUnknownName(m.AccountID) {
-			return s.decline(ctx, tx, m.AccountID, l)
+			return s.decline(ctx, tx, m, l)
 		}
 		if err != nil {
 			return err
@@ -56,6 +56,10 @@ func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error)
 		case mail.Reset:
 			letter.Link.Life, letter.Link.URL = ResetLife, s.url("/reset", l.Token)
 			isDue, err = s.storeReset(ctx, tx, m, l, owner)
+			return err
+		case mail.Unlock:
+			letter.Link.Life, letter.Link.URL = UnlockLife, s.url("/unlock", l.Token)
+			isDue, err = s.storeUnlock(ctx, tx, m, l, owner)
 			return err
 		case mail.VerifyEmail:
 			letter.Link.Life, letter.Link.URL = VerifyLife, s.url("/settings/profile/email/confirm", l.Token)
@@ -98,43 +102,71 @@ func locked(ctx context.Context, tx *db.Tx, id string) (account.Account, error) 
 }
 
 // mayGet reports whether the owner may recover the account by mail, and still has the address and
-// the credentials of the time of the request.
-func mayGet(m outbox.Message, l letter, owner account.Account) bool {
-	return owner.MayRecover() && owner.Email == m.Address && owner.Stamp == l.Stamp
+// the credentials of the time of the request. An invited account has no password yet.
+func mayGet(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
+	changed, err := password.ChangedAt(ctx, tx, owner.ID)
+	return err == nil && !changed.IsZero() && owner.MayRecover() && owner.Email == m.Address && owner.Stamp == l.Stamp, err
 }
 
 // decline counts a mail that isn't sent like one that is, so that both decisions write and
 // commit. Otherwise a stranger could find out whether an account exists: SQLite has one writer,
 // and the stranger's other requests would be delayed only if the decision committed.
-func (s *Service) decline(ctx context.Context, tx *db.Tx, id string, l letter) error {
-	_, err := s.spend(ctx, tx, account.Account{ID: id}, l)
+func (s *Service) decline(ctx context.Context, tx *db.Tx, m outbox.Message, l letter) error {
+	_, err := s.spend(ctx, tx, ticket.Kind(m.Topic), m.AccountID, l)
 	return err
 }
 
 // storeReset stores the link to a new password and reports whether its mail is to be sent.
 func (s *Service) storeReset(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	now := s.Login.Clock()
-	changed, err := password.ChangedAt(ctx, tx, owner.ID)
-	if err != nil {
+	if may, err := mayGet(ctx, tx, m, l, owner); err != nil {
 		return false, err
+	} else if !may {
+		return false, s.decline(ctx, tx, m, l)
 	}
-	if !mayGet(m, l, owner) || changed.IsZero() { // an invited account has no password to replace
-		return false, s.decline(ctx, tx, owner.ID, l)
-	}
-	event := audit.Event{At: now, AccountID: owner.ID, Actor: audit.ByOwner, Kind: audit.ResetAsked, Address: l.Address, Browser: l.Browser}
+	event := l.event(audit.ResetAsked, owner, now)
 	if !owner.MailMayReplacePassword(now) {
-		if may, err := s.spend(ctx, tx, owner, l); err != nil || !may {
+		if may, err := s.spend(ctx, tx, ticket.Reset, owner.ID, l); err != nil || !may {
 			return false, err
 		}
 		event.Outcome = audit.Refused
 		return false, s.Login.Journal.Record(ctx, tx, event)
 	}
 	link := ticket.Ticket{Kind: ticket.Reset, AccountID: owner.ID, ExpiresAt: now.Add(ResetLife + sendTime)}
-	isNew, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), []byte(l.Stamp), now)
+	return s.storeLink(ctx, tx, link, l, owner, linkData{Stamp: l.Stamp}, event)
+}
+
+// storeUnlock stores the link that lets a browser in and reports whether its mail is to be sent:
+// not if the browser can sign in without it, or couldn't with it.
+func (s *Service) storeUnlock(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
+	may, err := mayGet(ctx, tx, m, l, owner)
+	if err == nil && may {
+		may, err = s.Login.Ledger.MayLetIn(ctx, tx, owner.ID)
+	}
+	if err != nil {
+		return false, err
+	}
+	if !may {
+		return false, s.decline(ctx, tx, m, l)
+	}
+	now := s.Login.Clock()
+	link := ticket.Ticket{Kind: ticket.Unlock, AccountID: owner.ID, ExpiresAt: now.Add(UnlockLife + sendTime), Browser: l.Asker}
+	return s.storeLink(ctx, tx, link, l, owner, linkData{Stamp: l.Stamp, Code: secret.NewTyped(codeSymbols)}, l.event(audit.UnlockAsked, owner, now))
+}
+
+// event returns the event that the mail was asked for.
+func (l letter) event(kind audit.Kind, owner account.Account, now time.Time) audit.Event {
+	return audit.Event{At: now, AccountID: owner.ID, Actor: audit.ByOwner, Kind: kind, Address: l.Address, Browser: l.Browser}
+}
+
+// storeLink stores a link that was asked for, or renews it, and reports whether its mail is to be
+// sent. A new one counts against the mails of the day, and leaves the event.
+func (s *Service) storeLink(ctx context.Context, tx *db.Tx, link ticket.Ticket, l letter, owner account.Account, d linkData, event audit.Event) (bool, error) {
+	isNew, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), d.encode(), event.At)
 	if err != nil || !isNew {
 		return err == nil, err
 	}
-	if may, err := s.spend(ctx, tx, owner, l); err != nil {
+	if may, err := s.spend(ctx, tx, link.Kind, owner.ID, l); err != nil {
 		return false, err
 	} else if !may {
 		return false, ErrMoot // the link isn't stored

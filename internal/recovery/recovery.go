@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/outbox"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // Service mails links and redeems them. Callers set every field. It is safe for concurrent use.
@@ -45,6 +46,7 @@ type letter struct {
 	Address string `json:"address,omitempty"`
 	Browser string `json:"browser,omitempty"`
 	Known   string `json:"known,omitempty"` // the id of the browser, if the account knows it
+	Asker   []byte `json:"asker,omitempty"` // SHA-256 of the cookie of the browser, for an unlock
 }
 
 func (l letter) encode() []byte {
@@ -96,19 +98,33 @@ func (s *Service) admit(ctx context.Context, typed string, from login.Browser) e
 	return s.Login.RefusalError(verdict)
 }
 
-// spend counts a mail against the account's limit per day, and reports whether it may be sent.
-// Each known browser of the account has a limit of its own, so that strangers can't use up the
-// owner's. The account's row must be locked.
-func (s *Service) spend(ctx context.Context, tx *db.Tx, owner account.Account, l letter) (bool, error) {
-	key := throttle.Key{Account: owner.ID, Bucket: throttle.Recovery, Subject: l.Known}
+// spend counts a mail against the account's limit per day for its kind, and reports whether it may
+// be sent. Each known browser of the account has a limit of its own, so that strangers can't use up
+// the owner's. The account's row must be locked.
+func (s *Service) spend(ctx context.Context, tx *db.Tx, kind ticket.Kind, accountID string, l letter) (bool, error) {
+	key := throttle.Key{Account: accountID, Bucket: throttle.Recovery, Subject: l.Known}
+	if kind != ticket.Reset {
+		key.Subject = string(kind) + "/" + l.Known
+	}
 	verdict, err := s.Login.Ledger.Spend(ctx, tx, throttle.Try{Key: key, Units: 1})
 	return err == nil && s.Login.RefusalError(verdict) == nil, err
 }
 
-// ask stores a mail with a link to the owner of an account. It does the same work for the zero
-// account, which stands for a name that doesn't exist.
-func (s *Service) ask(ctx context.Context, kind mail.LinkKind, ledgerID string, owner account.Account, from login.Browser) error {
-	event := from.Event(s.Login.Clock(), ledgerID, "")
+// ask stores a mail with a link to the owner of the account with a name or address that a stranger
+// typed. It does the same work for a name that doesn't exist. asker is the cookie of a browser that
+// asks to be let in.
+func (s *Service) ask(ctx context.Context, kind mail.LinkKind, typed, asker string, from login.Browser) error {
+	if !s.HasMail() {
+		return ErrNoMail
+	}
+	owner, err := s.byName(ctx, typed)
+	if err != nil {
+		return err
+	}
+	if err := s.admit(ctx, typed, from); err != nil {
+		return err
+	}
+	event := from.Event(s.Login.Clock(), s.Login.LedgerID(owner, typed), "")
 	known, err := device.ByCookie(ctx, s.Login.DB.Reader(), from.Device, owner.ID, event.At)
 	if err != nil {
 		return err
@@ -118,7 +134,10 @@ func (s *Service) ask(ctx context.Context, kind mail.LinkKind, ledgerID string, 
 		stamp = secret.NewID()
 	}
 	l := letter{Token: secret.NewToken().Reveal(), Stamp: stamp, At: event.At.UnixMilli(), Address: event.Address, Browser: event.Browser, Known: known.ID}
-	m := outbox.Message{Kind: outbox.Mail, AccountID: ledgerID, Address: owner.Email, Topic: string(kind), Body: l.encode(), Urgent: true, Brief: true}
+	if asker != "" {
+		l.Asker = secret.Hash(asker)
+	}
+	m := outbox.Message{Kind: outbox.Mail, AccountID: event.AccountID, Address: owner.Email, Topic: string(kind), Body: l.encode(), Urgent: true, Brief: true}
 	return s.Login.DB.Write(ctx, func(tx *db.Tx) error { return outbox.Add(ctx, tx, s.Login.Ring, m, event.At) })
 }
 

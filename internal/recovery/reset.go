@@ -19,51 +19,48 @@ import (
 // others. AskReset returns [ErrNoMail], or a [*login.WaitError] after too many requests from the
 // browser's network.
 func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser) error {
-	if !s.HasMail() {
-		return ErrNoMail
-	}
-	owner, err := s.byName(ctx, typed)
-	if err != nil {
-		return err
-	}
-	if err := s.admit(ctx, typed, from); err != nil {
-		return err
-	}
-	return s.ask(ctx, mail.Reset, s.Login.LedgerID(owner, typed), owner, from)
+	return s.ask(ctx, mail.Reset, typed, "", from)
 }
 
 // OpenReset returns the account whose password the link with this token sets. It only reads. It
 // returns [ticket.ErrInvalid] if the link isn't valid.
 func (s *Service) OpenReset(ctx context.Context, token string) (account.Account, error) {
-	_, owner, err := s.open(ctx, s.Login.DB.Reader(), token, ticket.Reset)
+	_, owner, _, err := s.open(ctx, s.Login.DB.Reader(), token, ticket.Reset)
 	return owner, err
 }
 
-// open returns the valid link of a kind, and its account. It returns [ticket.ErrInvalid] if the
-// link isn't valid. A link also becomes invalid when the account's credentials change.
-func (s *Service) open(ctx context.Context, q db.Querier, token string, kind ticket.Kind) (ticket.Ticket, account.Account, error) {
+// open returns the valid link of a kind, its account and its data. It returns [ticket.ErrInvalid]
+// if the link isn't valid. A link also becomes invalid when the account's credentials change.
+func (s *Service) open(ctx context.Context, q db.Querier, token string, kind ticket.Kind) (ticket.Ticket, account.Account, linkData, error) {
 	link, err := ticket.ByToken(ctx, q, token, s.Login.Clock())
 	if err == nil && link.Kind != kind {
 		err = ticket.ErrInvalid
 	}
 	if err != nil {
-		return link, account.Account{}, err
+		return link, account.Account{}, linkData{}, err
 	}
+	owner, d, err := s.ownerOf(ctx, q, link)
+	return link, owner, d, err
+}
+
+// ownerOf returns the account that a valid link helps to sign in, and the link's data. It returns
+// [ticket.ErrInvalid] if the link doesn't help any more.
+func (s *Service) ownerOf(ctx context.Context, q db.Querier, link ticket.Ticket) (account.Account, linkData, error) {
 	owner, err := account.ByID(ctx, q, link.AccountID)
 	if errors.Is(err, db.ErrNotFound) { // it was removed after the first read
 		err = ticket.ErrInvalid
 	}
 	if err != nil {
-		return link, owner, err
+		return owner, linkData{}, err
 	}
-	data, err := link.Data(s.Login.Ring)
+	d, err := s.dataOf(link)
 	if err != nil {
-		return link, owner, err
+		return owner, d, err
 	}
-	if !owner.MayRecover() || string(data) != owner.Stamp || kind == ticket.Reset && !owner.MailMayReplacePassword(s.Login.Clock()) {
-		return link, owner, ticket.ErrInvalid
+	if !owner.MayRecover() || d.Stamp != owner.Stamp || link.Kind == ticket.Reset && !owner.MailMayReplacePassword(s.Login.Clock()) {
+		return owner, d, ticket.ErrInvalid
 	}
-	return link, owner, nil
+	return owner, d, nil
 }
 
 // Reset redeems the link with this token: it sets the password that the owner typed, and ends
@@ -85,7 +82,7 @@ func (s *Service) Reset(ctx context.Context, token, typed string, from login.Bro
 		} else if err != nil {
 			return err
 		}
-		link, owner, err := s.open(ctx, tx, token, ticket.Reset)
+		link, owner, _, err := s.open(ctx, tx, token, ticket.Reset)
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,8 @@ const (
 	BackupCode Bucket = "backup-code"
 	// BackupCodeIssue counts new sets of backup codes, since each costs ten hashes.
 	BackupCodeIssue Bucket = "backup-code-issue"
-	// PasswordUnknownDevice counts wrong passwords from unknown browsers.
+	// PasswordUnknownDevice counts wrong passwords from unknown browsers, and in another row
+	// those from browsers that mail let in; see [LetIn].
 	PasswordUnknownDevice Bucket = "password"
 	// PasswordKnownDevice counts the same for one known browser.
 	PasswordKnownDevice Bucket = "password-known"
@@ -45,6 +46,10 @@ const (
 	// it never expires.
 	instance Bucket = "instance"
 )
+
+// LetIn is the subject under which [PasswordUnknownDevice] counts browsers that mail let in. All
+// links of an account share it, so that none brings a guesser new tries.
+const LetIn = "let-in"
 
 // Answer is the ledger's answer to a try.
 type Answer int

@@ -104,6 +104,25 @@ func (l *Ledger) Peek(ctx context.Context, tries ...Try) (Verdict, error) {
 	return Verdict{Answer: Allow}, nil
 }
 
+// MayLetIn reports whether letting a browser in helps the account's owner: unknown browsers can't
+// try passwords now, and one that is let in can.
+func (l *Ledger) MayLetIn(ctx context.Context, q db.Querier, accountID string) (bool, error) {
+	shielded := map[string]bool{}
+	for _, subject := range []string{"", LetIn} {
+		try := Try{Key: Key{Account: accountID, Bucket: PasswordUnknownDevice, Subject: subject}, Units: 1}
+		row, _, err := readRow(ctx, q, try.Key)
+		if err != nil {
+			return false, err
+		}
+		v, err := l.decideTry(ctx, q, l.clock(), row, try)
+		if err != nil {
+			return false, err
+		}
+		shielded[subject] = v.Answer == Shielded
+	}
+	return shielded[""] && !shielded[LetIn], nil
+}
+
 // errContended means that a concurrent request changed a row first.
 var errContended = errors.New("ledger row was changed by a concurrent request")
 

@@ -50,6 +50,29 @@ func Mail(ctx context.Context, tx *db.Tx, ring *secret.Ring, t Ticket, token sec
 	return n == 1, nil
 }
 
+// maxCodes is how many codes may be typed for an [Unlock]. It allows for slips, and a code has 40
+// bits.
+const maxCodes = 3
+
+// TryCode counts a typed code against each valid [Unlock] that the browser asked for, and returns
+// those with whose codes it may be compared. The caller commits before it compares.
+func TryCode(ctx context.Context, tx *db.Tx, browser []byte, now time.Time) ([]Ticket, error) {
+	all, err := db.All(ctx, tx, `
+		UPDATE tickets SET tries = tries + 1
+		WHERE  kind = $1 AND browser_hash = $2 AND used_at IS NULL AND expires_at > $3 AND tries < $4
+		RETURNING token_hash, kind, account_id, expires_at, data, browser_hash`,
+		[]any{string(Unlock), browser, db.At{Time: now}, maxCodes}, func(scan db.Scan) (t Ticket, err error) {
+			var expires db.At
+			err = scan(&t.hash, &t.Kind, &t.AccountID, &expires, &t.sealed, &t.Browser)
+			t.ExpiresAt = expires.Time
+			return t, err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("count a code: %w", err)
+	}
+	return all, nil
+}
+
 // Exists reports whether the account has a valid link of a kind.
 func Exists(ctx context.Context, q db.Querier, kind Kind, accountID string, now time.Time) (bool, error) {
 	var some bool

@@ -14,6 +14,7 @@ const (
 	attemptCookie = "sallyport-attempt" // an unfinished sign-in; never accepted as a session
 	ticketCookie  = "sallyport-ticket"  // the token of an operator's link, until the wizard uses it
 	nameCookie    = "sallyport-name"    // the name of the account whose link was used, for the sign-in page
+	unlockCookie  = "sallyport-unlock"  // binds mailed links that let the browser in to it
 	weakCookie    = "sallyport-weak"    // why a password that was just set is weak, until a page has said so
 	cookiesCookie = "sallyport-cookies" // shows that the browser keeps cookies; see cookiesBlocked
 )
@@ -23,6 +24,7 @@ const (
 	attemptCookieLife = 10 * time.Minute
 	ticketCookieLife  = 15 * time.Minute
 	nameCookieLife    = 10 * time.Minute
+	unlockCookieLife  = time.Hour      // longer than a mail is tried and its link works
 	weakCookieLife    = time.Minute    // the next page is a redirect away
 	cookiesCookieLife = 24 * time.Hour // longer than any sign-in
 )

@@ -154,6 +154,9 @@ func (s *server) faultOf(req *page.Request, err error) page.Fault {
 	case errors.Is(err, errResetLink):
 		f := page.NewFault(http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.reset_link.advice"))
 		return f.WithLink(s.Base+"forgot", locale.Say("login.forgot_link"))
+	case errors.Is(err, errUnlockLink):
+		f := page.NewFault(http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.unlock_link.advice"))
+		return f.WithLink(s.Base+"login", locale.Say("forgot.back"))
 	case errors.Is(err, ticket.ErrInvalid):
 		return page.NewFault(http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.link_invalid.advice"))
 	case errors.Is(err, errNoCookies):

@@ -73,7 +73,10 @@ func (s signIn) postPassword(req *page.Request) error {
 		data.Error = locale.Say("throttle.wait", "n", page.Seconds(wait.RetryAfter))
 		return s.showTooMany(req, wait, "login", &data)
 	case errors.Is(err, login.ErrShielded):
-		data.Error = locale.Say("login.shielded")
+		data.Error, data.Shielded = locale.Say("login.shielded"), data.HasMail
+		if data.Shielded {
+			data.Error = locale.Say("login.shielded_mail")
+		}
 		return s.Render(req, http.StatusTooManyRequests, "login", &data)
 	case errors.Is(err, login.ErrPasswordEnded):
 		data.Error = locale.Say("login.password_ended")

@@ -80,6 +80,7 @@ type loginPage struct {
 	Return   string // return URL, in a hidden field
 	Error    *locale.Message
 	HasMail  bool // a mail can help with a forgotten password
+	Shielded bool // and lets this browser try again
 }
 
 // forgotPage asks for a mail with a link to a new password.
@@ -87,6 +88,21 @@ type forgotPage struct {
 	page.Frame
 	Username string // as typed
 	Error    *locale.Message
+}
+
+// unlockCodePage is where the browser that asked to be let in waits for the mail. The code is what
+// the link shows in another browser.
+type unlockCodePage struct {
+	page.Frame
+	Error *locale.Message
+}
+
+// unlockPage is the page of a link that lets a browser in.
+type unlockPage struct {
+	page.Frame
+	Ticket   string
+	Username string
+	Code     string // outside of the browser that asked, which has the button
 }
 
 // emailPage asks for a new address.

@@ -215,6 +215,16 @@ func cmdSee(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func cmdShown(ts *testscript.TestScript, neg bool, args []string) {
+	checkUse(ts, neg, args, 2)
+	page := text(flowOf(ts).browser.Last.Body)
+	found := regexp.MustCompile(args[1]).FindString(page)
+	if found == "" {
+		ts.Fatalf("the page has no text that matches %s\n%s", args[1], page)
+	}
+	ts.Setenv(args[0], found)
+}
+
 var ticketLink = regexp.MustCompile(`http\S+(/setup\?ticket=(\S+))`)
 
 func cmdLink(ts *testscript.TestScript, neg bool, args []string) {

@@ -34,6 +34,7 @@ import (
 //	status N                  check the answer's status
 //	goes PATH                 check that the answer redirects to PATH with 303
 //	see TEXT, ! see TEXT      check that the page's text contains TEXT, or doesn't
+//	shown VARIABLE REGEXP     set it to the text on the page that matches REGEXP
 //	wrong-passwords NAME N    submit N wrong passwords, waiting as long as the portal demands
 //	seal                      seal the unsealed events of the audit log
 //	head VARIABLE             set it to the head of the audit log that was logged last
@@ -55,7 +56,7 @@ func TestFlows(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "saved": cmdSaved, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
-					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "mail": cmdMail, "mails": cmdMails, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
+					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "shown": cmdShown, "link": cmdLink, "mail": cmdMail, "mails": cmdMails, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
 					"wrong-passwords": cmdWrongPasswords, "send": cmdSend, "header": cmdHeader, "follow": cmdFollow,
 					"seal": cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
 				},

@@ -36,11 +36,17 @@ type siege struct {
 	codes    []portal.Try            // ledger entries of single codes from unknown browsers
 	known    map[string][]portal.Try // those from known browsers, by device
 	pairs    []portal.Try            // those of two codes in a row
+	letIn    int                     // number of browsers that mail let in
 	due      []time.Time             // the times at which a window slides, and a second before each
 }
 
+// siegeSettings are those of a portal that mails links, and nothing else.
+func siegeSettings() []string {
+	return append([]string{portal.BehindProxy, "SALLYPORT_MAIL_NOTICES=false"}, portal.WithMail...)
+}
+
 func (s *siege) settings() []string {
-	settings := []string{portal.BehindProxy}
+	settings := siegeSettings()
 	if url := s.p.Config.Database.Reveal(); url != "" {
 		settings = append(settings, "SALLYPORT_DATABASE="+url)
 	}
@@ -104,6 +110,32 @@ func (s *siege) guessWith(b *portal.Browser, limit int, path string, fields ...s
 		}
 		s.compared++
 	}
+}
+
+// guessLetIn submits wrong codes in new browsers that mail lets in, since the thief reads the owner's
+// mails too. No such browser has codes of its own.
+func (s *siege) guessLetIn() {
+	for range 3 { // mails a day
+		s.networks++
+		b := portal.FromNetwork(s.p.Browser(s.t), s.networks%10000)
+		if a := b.Post("/unlock", "ticket", portal.MailedUnlock(s.t, s.p, b, "ada")); a.Location != "/login?notice=let_in" {
+			s.t.Fatalf("a link of the thief, who reads the owner's mails: %s", portal.Summary(a))
+		}
+		if a := b.Post("/login", "username", "ada", "password", s.password); a.Location != "/login/code" {
+			s.t.Fatalf("right password in a browser that mail let in: %s", portal.Summary(a))
+		}
+		s.letIn++
+		s.guessWith(b, 10, "/login/code")
+		b.Post("/login", "username", "ada", "password", s.password) // the fifth ends the attempt
+		s.guessWith(b, 10, "/login/code")
+		own := portal.CountRows(s.t, s.p, `SELECT COUNT(*) FROM ledger JOIN devices ON ledger.subject = devices.id WHERE used_at = 0`)
+		if own != 0 {
+			s.t.Error("a browser that mail let in has codes of its own")
+		}
+		s.record()
+	}
+	// The shield would keep out the thief's other browsers too.
+	portal.ChangeRows(s.t, s.p, `DELETE FROM ledger WHERE bucket = 'password' AND subject = ''`)
 }
 
 // guessPairs submits wrong pairs to the form for two codes until one isn't compared.
@@ -216,9 +248,9 @@ func most(tries []portal.Try, within time.Duration) int {
 // TestAttack11YearsOfGuessing runs the best attack on one account for three years, on PostgreSQL
 // for one, and on an authenticator with eight digits and a period of 60 s for one. The thief
 // knows the password and each new one, has a network for every try, uses several tabs at once,
-// every spelling of the name and fresh copies of the owner's cookies, and tries again as soon as
-// the limits allow it. The owner signs in now and then, has a second authenticator for a while,
-// and must always be able to sign in.
+// every spelling of the name and fresh copies of the owner's cookies, reads the owner's mails, and
+// tries again as soon as the limits allow it. The owner signs in now and then, has a second
+// authenticator for a while, and must always be able to sign in.
 func TestAttack11YearsOfGuessing(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]struct {
@@ -233,7 +265,7 @@ func TestAttack11YearsOfGuessing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := portal.Start(t, of.engine, portal.BehindProxy)
+			p := portal.Start(t, of.engine, siegeSettings()...)
 			owner, phone := portal.WithTwoFactor(t, p, "ada")
 			portal.SetParameters(t, p, phone, of.parameters)
 			s := &siege{t: t, p: p, owner: owner, phones: []*portal.Phone{phone}, password: portal.Password, began: p.Clock.Now(), known: map[string][]portal.Try{}}
@@ -306,6 +338,7 @@ func (s *siege) run(years int, second time.Duration) {
 		s.guessWith(held, 9, "/login/code")
 		s.guess(tabs)
 		s.record()
+		s.guessLetIn()
 	}
 }
 
@@ -340,9 +373,9 @@ func (s *siege) judge(years int) {
 		total += one.Units
 	}
 	p := 1 - math.Pow(1-code, float64(singles))*math.Pow(1-pair, aYear)
-	s.t.Logf("%d years: %d units of single codes, at most %d in a year; %d pairs; p = %.2e a year, bound %.0e; %d known browsers whose cookies were copied, at most %d units in each",
-		years, total, singles, len(s.pairs), p, bound, len(s.known), perBrowser)
-	if p > bound || singles < least || total < years*least || len(s.pairs) == 0 || len(s.known) == 0 {
+	s.t.Logf("%d years: %d units of single codes, at most %d in a year; %d pairs; p = %.2e a year, bound %.0e; %d known browsers whose cookies were copied, at most %d units in each; %d browsers that mail let in",
+		years, total, singles, len(s.pairs), p, bound, len(s.known), perBrowser, s.letIn)
+	if p > bound || singles < least || total < years*least || len(s.pairs) == 0 || len(s.known) == 0 || s.letIn == 0 {
 		s.t.Errorf("probability of a right guess: %.2e a year, want at most %.0e, with at least %d units a year, some pairs and some known browsers tried", p, bound, least)
 	}
 }

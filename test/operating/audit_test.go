@@ -55,6 +55,14 @@ var webEvents = map[string][]struct {
 	"/reset": {{do: func(w *auditWalk) {
 		w.owner.Post("/reset", "ticket", portal.MailedReset(w.t, w.p, w.owner, w.name), "new_password", "another long password")
 	}, want: "password_reset:done"}},
+	"/unlock": {{do: func(w *auditWalk) {
+		w.owner.Post("/unlock", "ticket", portal.MailedUnlock(w.t, w.p, w.owner, w.name))
+	}, want: "unlocked:done"}},
+	"/unlock/ask": {{do: func(w *auditWalk) { portal.MailedUnlock(w.t, w.p, w.owner, w.name) }, want: "unlock_asked:done"}},
+	"/unlock/code": {{do: func(w *auditWalk) {
+		ticket := portal.MailedUnlock(w.t, w.p, w.owner, w.name)
+		w.owner.Post("/unlock/code", "unlock_code", portal.UnlockCode(w.t, w.p.Browser(w.t), ticket))
+	}, want: "unlocked:done"}},
 	"/settings/profile/email":         {{do: func(w *auditWalk) { portal.MailedVerification(w.t, w.p, w.owner, w.name+"@example.org") }, want: "email_asked:done"}},
 	"/settings/profile/email/confirm": {{do: func(w *auditWalk) { portal.ChangeEmail(w.t, w.p, w.owner, w.name+"@example.org") }, want: "email_changed:done"}},
 	"/undo-email": {{do: func(w *auditWalk) {

@@ -16,10 +16,10 @@ import (
 )
 
 // fields lists the fields of all forms and queries.
-var fields = []string{"username", "password", "code", "next_code", "backup_code", "new_password", "return", "ticket", "email", "display_name", "name", "panel", "path", "methods", "addresses", "days"}
+var fields = []string{"username", "password", "code", "next_code", "backup_code", "unlock_code", "new_password", "return", "ticket", "email", "display_name", "name", "panel", "path", "methods", "addresses", "days"}
 
 // forms lists the routes that read these fields.
-var forms = []string{"/login", "/login/code", "/login/backup-code", "/login/new-password", "/login/cancel", "/reauthenticate", "/setup",
+var forms = []string{"/login", "/login/code", "/login/backup-code", "/login/new-password", "/login/cancel", "/unlock", "/unlock/ask", "/unlock/code", "/reauthenticate", "/setup",
 	"/settings/profile", "/settings/security/password", "/settings/security/disable", "/settings/security/backup-codes",
 	"/settings/security/authenticators", "/settings/security/authenticators/none/confirm", "/settings/security/authenticators/none/rename",
 	"/settings/security/passes", "/settings/security/passes/none/revoke", "/settings/sessions/let-in", "/settings/sessions/revoke-others", "/nowhere", "/logout",

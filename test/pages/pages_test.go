@@ -194,12 +194,17 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	testkit.Check(t, err)
 	p.AddAccount(t, "carol")
 	p.AddAccount(t, "dora")
+	p.AddAccount(t, "emil")
 	former, dora := portal.VerifyEmail(t, p, "dora"), p.Browser(t)
 	dora.SignIn("dora")
 	confirm := dora.Get("/settings/profile/email/confirm?ticket=" + portal.MailedVerification(t, p, dora, "dora@example.net"))
 	portal.ChangeEmail(t, p, dora, "dora@example.org")
 	_, _, link := portal.LastMail(t, p, former).Link()
 	undo := p.Browser(t).Get("/undo-email?ticket=" + link)
+	asker := p.Browser(t)
+	unlock := "/unlock?ticket=" + portal.MailedUnlock(t, p, asker, "carol")
+	shielded := asker.Post("/login", "username", "carol", "password", portal.Password)
+	shielded.Status -= http.StatusTooManyRequests - http.StatusOK // a refusal, with a form
 	pending := portal.PendingSignIn(t, p, "ada")
 	other := portal.PendingSignIn(t, p, "ada")
 	other.Post("/login/backup-code", "backup_code", phone.Codes[0])
@@ -211,7 +216,8 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 		"/login": p.Browser(t).Get("/login"), "/login/code": pending.Get("/login/code"), "/login/code?two=1": pending.Get("/login/code?two=1"),
 		"/login/backup-code": pending.Get("/login/backup-code"), "/login/new-password": suspect.Get("/login/new-password"),
 		"/settings/profile/email": b.Get("/settings/profile/email"), "/undo-email": undo, "/settings/profile/email/confirm": confirm,
-		"/forgot": p.Browser(t).Get("/forgot"), "/reset": p.Browser(t).Get("/reset?ticket=" + portal.MailedReset(t, p, p.Browser(t), "carol")),
+		"shielded": shielded, "/unlock": asker.Get("/unlock"), "link that lets in": asker.Get(unlock), "link elsewhere": p.Browser(t).Get(unlock),
+		"/forgot": p.Browser(t).Get("/forgot"), "/reset": p.Browser(t).Get("/reset?ticket=" + portal.MailedReset(t, p, p.Browser(t), "emil")),
 		"/setup": p.Browser(t).Get("/setup?ticket=" + token.Reveal()), "wizard": b.Get("/settings/security/authenticators/" + wizard.ID),
 		"new codes": b.Post("/settings/security/backup-codes"), "pass": shown, "/settings/security/passes/new": b.Get("/settings/security/passes/new"),
 	}
@@ -297,6 +303,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 		"/login":              {`name="username"`, `autocomplete="username"`, `name="password"`, `autocomplete="current-password"`},
 		"/login/code":         {`name="code"`, `autocomplete="one-time-code"`, `inputmode="numeric"`},
 		"/login/new-password": {`name="new_password"`, `autocomplete="new-password"`, `autocomplete="username"`},
+		"/unlock":             {`name="unlock_code"`, `autocomplete="off"`},
 		"/forgot":             {`name="username"`, `autocomplete="username"`},
 		"/reset":              {`name="new_password"`, `autocomplete="new-password"`, `autocomplete="username"`},
 		"/setup":              {`name="new_password"`, `autocomplete="new-password"`},

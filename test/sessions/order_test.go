@@ -203,6 +203,7 @@ func TestAttack20SuspectPasswordWithoutTwoFactor(t *testing.T) {
 var publicRoutes = []string{
 	"GET /setup", "POST /setup", "GET /login", "POST /login", "GET /login/code", "POST /login/code", "GET /login/backup-code", "POST /login/backup-code",
 	"GET /forgot", "POST /forgot", "GET /reset", "POST /reset", "GET /undo-email", "POST /undo-email",
+	"GET /unlock", "POST /unlock", "POST /unlock/ask", "POST /unlock/code",
 	"GET /login/new-password", "POST /login/new-password", "POST /login/cancel", "POST /logout", "GET /.well-known/change-password",
 }
 

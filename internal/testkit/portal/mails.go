@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -13,10 +14,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/throttle"
 )
 
 // WithMail are the settings of a portal that writes its mails into its data directory.
@@ -125,6 +129,51 @@ func MailedReset(t testing.TB, p *Portal, b *Browser, name string) string {
 	b.Post("/forgot", "username", name)
 	_, _, ticket := LastMail(t, p, to).Link()
 	return ticket
+}
+
+// Shield uses up the passwords that unknown browsers may try for a name in a day.
+func Shield(t testing.TB, p *Portal, name string) {
+	t.Helper()
+	ctx := context.Background()
+	a, err := account.ByName(ctx, p.DB.Reader(), name)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		t.Fatal(err)
+	}
+	key := throttle.Key{Account: p.Login.LedgerID(a, name), Bucket: throttle.PasswordUnknownDevice}
+	for { // one unit at a time would be paced
+		_, verdict, err := p.Login.Ledger.Reserve(ctx, throttle.Try{Key: key, Units: 100})
+		testkit.Check(t, err)
+		if verdict.Answer == throttle.Shielded {
+			return
+		}
+	}
+}
+
+// MailedUnlock asks in the browser to be let in to a shielded account, and returns the ticket of the
+// link that is mailed to a confirmed address.
+func MailedUnlock(t testing.TB, p *Portal, b *Browser, name string) string {
+	t.Helper()
+	if a, err := account.ByName(context.Background(), p.DB.Reader(), name); err != nil || !a.MayRecover() {
+		VerifyEmail(t, p, name)
+	}
+	p.Clock.Move(time.Second) // mails are told apart by their time
+	Shield(t, p, name)
+	b.Post("/unlock/ask", "username", name)
+	_, _, ticket := LastMail(t, p, name+"@example.com").Link()
+	return ticket
+}
+
+var unlockCode = regexp.MustCompile(`[0-9A-Z]{4}-[0-9A-Z]{4}`)
+
+// UnlockCode opens a mailed link in a browser that didn't ask for it, and returns the code that it
+// shows.
+func UnlockCode(t testing.TB, b *Browser, ticket string) string {
+	t.Helper()
+	code := unlockCode.FindString(VisibleText(b.Get("/unlock?ticket=" + ticket).Body))
+	if code == "" {
+		t.Fatalf("the page of the link shows no code: %s", Summary(b.Last))
+	}
+	return code
 }
 
 // MailedVerification asks in a session for a link that confirms an address, and returns its ticket.

@@ -1,0 +1,405 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+const unlockCookie = "sallyport-unlock"
+
+// typeCode submits the code of a link.
+func typeCode(b *portal.Browser, code string) portal.Answer {
+	return b.Post("/unlock/code", "unlock_code", code)
+}
+
+// isLetIn reports whether the answer says that the browser was let in.
+func isLetIn(a portal.Answer) bool { return a.Location == "/login?notice=let_in" }
+
+// mayTry reports whether the browser may try passwords of the account, whose password is wrong or
+// right.
+func mayTry(t *testing.T, b *portal.Browser, name, password string) bool {
+	t.Helper()
+	a := b.Post("/login", "username", name, "password", password)
+	if !portal.OneOf(a.Status, http.StatusSeeOther, http.StatusUnprocessableEntity, http.StatusTooManyRequests) {
+		t.Errorf("a password: %s", portal.Summary(a))
+	}
+	return a.Status != http.StatusTooManyRequests
+}
+
+// isNoLink fails the test unless a link, and its code, let nobody in.
+func isNoLink(t *testing.T, what string, asker *portal.Browser, ticket, code string) {
+	t.Helper()
+	if a := asker.Get("/unlock?ticket=" + ticket); a.Status != http.StatusNotFound {
+		t.Errorf("%s: the link's page has status %d, want 404", what, a.Status)
+	}
+	if a := asker.Post("/unlock", "ticket", ticket); a.Status != http.StatusNotFound {
+		t.Errorf("%s: the link lets the browser in: %s", what, portal.Summary(a))
+	}
+	if a := typeCode(asker, code); a.Status != http.StatusUnprocessableEntity {
+		t.Errorf("%s: the code lets the browser in: %s", what, portal.Summary(a))
+	}
+}
+
+// TestAttackD9CodesOfALink types codes in every browser that mustn't be let in.
+func TestAttackD9CodesOfALink(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		laptop, phone := p.Browser(t), p.Browser(t)
+		first := portal.MailedUnlock(t, p, laptop, "ada")
+		code := portal.UnlockCode(t, phone, first)
+		if again := portal.UnlockCode(t, p.Browser(t), first); again != code {
+			t.Errorf("the link shows the codes %s and %s, want one", code, again)
+		}
+		// Another browser, one that asked too, and one with a cookie that it made up.
+		other, invented := p.Browser(t), p.Browser(t)
+		theirs := portal.MailedUnlock(t, p, other, "ada")
+		invented.SetCookie(unlockCookie, strings.Repeat("A", 43))
+		for what, b := range map[string]*portal.Browser{"no cookie": phone, "another asker": other, "made-up cookie": invented} {
+			if a := typeCode(b, code); isLetIn(a) || a.Status != http.StatusUnprocessableEntity {
+				t.Errorf("%s: %s, want 422", what, portal.Summary(a))
+			}
+			if a := b.Post("/unlock", "ticket", first); a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, code) {
+				t.Errorf("%s, the link: %s, want its page with the code", what, portal.Summary(a))
+			}
+			if mayTry(t, b, "ada", portal.Password) {
+				t.Errorf("%s: it may try passwords", what)
+			}
+		}
+		// What isn't a code costs nothing; a fourth code isn't compared, the other asker's neither.
+		for _, typed := range []string{"", "ABCD", "ABCD-EFGHJ", "ABCD-EFG\x00", "ABCDEFGU"} {
+			typeCode(laptop, typed)
+		}
+		for n := range 3 {
+			if a := typeCode(laptop, wrongCode(code)); a.Status != http.StatusUnprocessableEntity {
+				t.Errorf("wrong code %d: %s", n, portal.Summary(a))
+			}
+		}
+		if a := typeCode(laptop, code); isLetIn(a) {
+			t.Error("the fourth code was accepted")
+		}
+		if a := typeCode(laptop, portal.UnlockCode(t, phone, theirs)); isLetIn(a) {
+			t.Error("the code of another browser was accepted")
+		}
+		// Two of the other asker's three are spent. The link works in spite of its codes.
+		if a := typeCode(other, strings.ToLower(portal.UnlockCode(t, phone, theirs))); !isLetIn(a) {
+			t.Errorf("the other asker's code: %s", portal.Summary(a))
+		}
+		if a := laptop.Post("/unlock", "ticket", first); !isLetIn(a) {
+			t.Errorf("the link after three wrong codes, in the browser that asked: %s", portal.Summary(a))
+		}
+		isNoLink(t, "used", laptop, first, code)
+
+		// Time.
+		p.Clock.Move(25 * time.Hour)
+		late := portal.MailedUnlock(t, p, laptop, "ada")
+		code = portal.UnlockCode(t, phone, late)
+		p.Clock.Move(17 * time.Minute)
+		isNoLink(t, "expired", laptop, late, code)
+		// The second link works in the same browser beside the first, which the owner opens late.
+		one := portal.MailedUnlock(t, p, laptop, "ada")
+		two := portal.MailedUnlock(t, p, laptop, "ada")
+		if a := typeCode(laptop, portal.UnlockCode(t, phone, one)); one == two || !isLetIn(a) {
+			t.Errorf("the code of the first of two links: %s", portal.Summary(a))
+		}
+	}, portal.BehindProxy)
+}
+
+// wrongCode returns another code of the same form.
+func wrongCode(code string) string {
+	last := "0"
+	if strings.HasSuffix(code, last) {
+		last = "1"
+	}
+	return code[:len(code)-1] + last
+}
+
+// TestAttackD9OneLinkLetsOneBrowserIn submits one link and its code many times at once, on three
+// nodes, and then wrong codes before the right one.
+func TestAttackD9OneLinkLetsOneBrowserIn(t *testing.T) {
+	t.Parallel()
+	nodes := portal.StartNodes(t, 3, append([]string{portal.BehindProxy}, portal.WithMail...)...)
+	raceUnlock(t, nodes)
+	t.Run("sqlite", func(t *testing.T) {
+		raceUnlock(t, []*portal.Portal{portal.Start(t, "sqlite", append([]string{portal.BehindProxy}, portal.WithMail...)...)})
+	})
+}
+
+func raceUnlock(t *testing.T, nodes []*portal.Portal) {
+	t.Helper()
+	const n = 9
+	p := nodes[0]
+	asked := func(name string) (ticket, code string, tabs []*portal.Browser) {
+		p.AddAccount(t, name)
+		laptop := p.Browser(t)
+		ticket = portal.MailedUnlock(t, p, laptop, name)
+		for i := range n {
+			b := portal.FromNetwork(nodes[i%len(nodes)].Browser(t), i)
+			b.SetCookie(unlockCookie, laptop.Cookie(unlockCookie))
+			tabs = append(tabs, b)
+		}
+		return ticket, portal.UnlockCode(t, p.Browser(t), ticket), tabs
+	}
+	race := func(one func(i int) portal.Answer) (letIn int) {
+		got := testkit.Race(n, func(i int) string {
+			a := one(i)
+			if !isLetIn(a) && !portal.OneOf(a.Status, http.StatusNotFound, http.StatusUnprocessableEntity) {
+				return portal.Summary(a)
+			}
+			return fmt.Sprint(isLetIn(a))
+		})
+		if got["true"]+got["false"] != n {
+			t.Errorf("answers: %v", got)
+		}
+		return got["true"]
+	}
+	letInRows := func(name string) int {
+		return portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE used_at = 0 AND account_id = (SELECT id FROM accounts WHERE name = $1)`, name)
+	}
+	ticket, code, tabs := asked("ada")
+	if got := race(func(i int) portal.Answer {
+		if i%2 == 0 {
+			return tabs[i].Post("/unlock", "ticket", ticket)
+		}
+		return typeCode(tabs[i], code)
+	}); got != 1 || letInRows("ada") != 1 {
+		t.Errorf("%d browsers were let in, and %d are, want one", got, letInRows("ada"))
+	}
+	_, code, tabs = asked("bob")
+	if got := race(func(i int) portal.Answer { return typeCode(tabs[i], wrongCode(code)) }); got != 0 {
+		t.Errorf("%d browsers were let in with a wrong code", got)
+	}
+	if got := portal.CountRows(t, p, `SELECT tries FROM tickets WHERE account_id = (SELECT id FROM accounts WHERE name = 'bob')`); got != 3 {
+		t.Errorf("%d codes at once were compared, want 3", got)
+	}
+	if a := typeCode(tabs[0], code); isLetIn(a) || letInRows("bob") != 0 {
+		t.Errorf("the right code after nine wrong ones at once: %s", portal.Summary(a))
+	}
+}
+
+// TestAttackD9OlderLinksDie changes the account after a link was mailed, and after a browser was let
+// in.
+func TestAttackD9OlderLinksDie(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx, by := context.Background(), manage.CommandLine()
+		networks, sessions := 0, map[string]string{}
+		for what, change := range map[string]func(a account.Account) error{
+			"password": func(a account.Account) error { return p.Manage.Passwords.Set(ctx, by, a, chosen) },
+			"address":  func(a account.Account) error { return p.Manage.Accounts.SetEmail(ctx, by, a, "new@example.org") },
+			"disabled": func(a account.Account) error { return p.Manage.Accounts.Disable(ctx, by, a) },
+			"removed":  func(a account.Account) error { return p.Manage.Accounts.Remove(ctx, by, a) },
+			"reset": func(a account.Account) error {
+				_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, by, a, time.Hour)
+				return err
+			},
+			"forgotten": func(a account.Account) error {
+				b := p.Browser(t)
+				b.SetCookie(portal.SessionCookie, sessions[a.Name])
+				b.Post("/settings/devices/forget-all")
+				return nil
+			},
+		} {
+			p.AddAccount(t, what)
+			networks++
+			owner := p.Browser(t)
+			owner.SignIn(what)
+			sessions[what] = owner.Cookie(portal.SessionCookie)
+			first, other := portal.FromNetwork(p.Browser(t), networks), portal.FromNetwork(p.Browser(t), networks)
+			ticket := portal.MailedUnlock(t, p, first, what)
+			code := portal.UnlockCode(t, p.Browser(t), ticket)
+			if a := other.Post("/unlock", "ticket", portal.MailedUnlock(t, p, other, what)); !isLetIn(a) || !mayTry(t, other, what, "wrong") {
+				t.Fatalf("%s: the other browser isn't let in: %s", what, portal.Summary(a))
+			}
+			testkit.Check(t, change(portal.MustAccount(t, p, what)))
+			isNoLink(t, what, first, ticket, code)
+			if what != "removed" && mayTry(t, other, what, "wrong") {
+				t.Errorf("%s: the browser is still let in", what)
+			}
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE used_at = 0`); n > 0 {
+				t.Errorf("%s: %d browsers are let in", what, n)
+			}
+		}
+	}, portal.BehindProxy)
+}
+
+// TestAttackD9NobodyLearnsWhichNamesExist compares the answers at every step without the mail.
+func TestAttackD9NobodyLearnsWhichNamesExist(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx, by := context.Background(), manage.CommandLine()
+		for _, name := range []string{"ada1", "ada2", "ada3"} {
+			p.AddAccount(t, name)
+		}
+		portal.VerifyEmail(t, p, "ada1")
+		portal.VerifyEmail(t, p, "ada3")
+		testkit.Check(t, p.Manage.Accounts.Disable(ctx, by, portal.MustAccount(t, p, "ada3")))
+		_, _, err := p.Manage.Accounts.Invite(ctx, by, account.Account{Name: "ada4", Email: "ada4@example.com"})
+		testkit.Check(t, err)
+		testkit.Check(t, p.Manage.Accounts.VerifyEmail(ctx, by, portal.MustAccount(t, p, "ada4")))
+		portal.Mails(t, p)
+		n := 0
+		for round := range 5 { // past the limit of the day too
+			steps := map[string]string{}
+			for _, name := range []string{"ada1", "ada2", "ada3", "ada4", "ada9"} {
+				n++
+				b := portal.FromNetwork(p.Browser(t), n)
+				portal.Shield(t, p, name)
+				waiting := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`)
+				var got []string
+				for _, do := range []func() portal.Answer{
+					func() portal.Answer { return b.Post("/login", "username", name, "password", portal.Password) },
+					func() portal.Answer { return b.Post("/unlock/ask", "username", name) },
+					func() portal.Answer { return b.Get("/unlock") },
+					func() portal.Answer { portal.Mails(t, p); return typeCode(b, "7K3M9QXT") },
+					func() portal.Answer { return typeCode(b, "7K3M9QXT") },
+					func() portal.Answer { return typeCode(b, "7K3M9QXT") },
+					func() portal.Answer { return typeCode(b, "7K3M9QXT") },
+					func() portal.Answer { return typeCode(b, "nonsense, of course") },
+				} {
+					a := do()
+					if a.Location == "/unlock" {
+						if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); after != waiting+1 {
+							t.Errorf("%s: %d messages after %d, want one more", name, after, waiting)
+						}
+					}
+					var header []string
+					for name, values := range a.Header {
+						if name != "Date" {
+							header = append(header, name+": "+strings.Join(values, ", "))
+						}
+					}
+					slices.Sort(header)
+					got = append(got, fmt.Sprint(a.Status, header, a.Body))
+				}
+				all := strings.NewReplacer(name, "NAME", b.Cookie(unlockCookie), "COOKIE").Replace(strings.Join(got, "\n"))
+				steps[all] = name
+			}
+			if len(steps) != 1 {
+				t.Errorf("round %d: the answers differ: %v", round, steps)
+			}
+		}
+		mails := map[string]int{}
+		for _, m := range portal.Mails(t, p) {
+			if _, _, ticket := m.Link(); ticket != "" {
+				mails[m.To]++
+			}
+		}
+		if len(mails) != 1 || mails["ada1@example.com"] != 3 {
+			t.Errorf("mails with links: %v, want three to ada1@example.com", mails)
+		}
+	}, portal.BehindProxy)
+}
+
+// TestARobotOpensTheLinkThatLetsABrowserIn opens the link and submits every form before the person.
+func TestARobotOpensTheLinkThatLetsABrowserIn(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		laptop := p.Browser(t)
+		ticket := portal.MailedUnlock(t, p, laptop, "ada")
+		robot := p.Browser(t)
+		for _, method := range []string{"HEAD", "GET", "OPTIONS", "GET"} {
+			robot.Do(method, "/unlock?ticket="+ticket, nil, nil)
+		}
+		isForResetsOnly(t, robot, ticket)
+		if a := reset(robot, ticket, chosen); a.Status != http.StatusNotFound {
+			t.Errorf("the link sets a password: %s", portal.Summary(a))
+		}
+		code := portal.UnlockCode(t, robot, ticket)
+		for range 4 {
+			robot.Post("/unlock", "ticket", ticket)
+			robot.Post("/unlock?ticket=" + ticket)
+			typeCode(robot, code)
+		}
+		if mayTry(t, robot, "ada", portal.Password) {
+			t.Error("the robot may try passwords")
+		}
+		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger WHERE bucket = 'password'`)
+		if a := typeCode(laptop, code); !isLetIn(a) {
+			t.Errorf("the person after the robot: %s", portal.Summary(a))
+		}
+		portal.CheckSignedIn(t, laptop, "let in", false)
+		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger WHERE bucket = 'password'`); after != before {
+			t.Error("letting the browser in changed the buckets")
+		}
+		if mayTry(t, p.Browser(t), "ada", portal.Password) {
+			t.Error("letting one browser in emptied the bucket of the others")
+		}
+	}, portal.BehindProxy)
+}
+
+// TestABrowserThatMailLetIn follows such a browser to its first sign-in, and past its time.
+func TestABrowserThatMailLetIn(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
+		p.AddAccount(t, "bob")
+		p.Clock.Move(time.Hour)
+		letIn := func(b *portal.Browser, name string) {
+			t.Helper()
+			if a := b.Post("/unlock", "ticket", portal.MailedUnlock(t, p, b, name)); !isLetIn(a) {
+				t.Fatalf("%s isn't let in: %s", name, portal.Summary(a))
+			}
+		}
+		// Two people of a family are let in to one browser; neither ends the other's.
+		b, late := p.Browser(t), p.Browser(t)
+		letIn(late, "ada")
+		letIn(b, "ada")
+		letIn(b, "bob")
+		if mayTry(t, late, "ada", portal.Password) {
+			t.Error("two browsers of one account are let in")
+		}
+		if body := owner.Get("/settings/sessions").Body; strings.Count(body, "/forget\"") != 1 {
+			t.Error("the Sessions tab shows the browser as known")
+		}
+		portal.Mails(t, p)
+		if a := b.SignIn("bob"); a.Location != "/" || !b.SignedIn() {
+			t.Errorf("bob: %s", portal.Summary(a))
+		}
+		b.Post("/logout")
+		if a := b.SignIn("ada"); a.Location != "/login/code" {
+			t.Errorf("ada: %s, want the code", portal.Summary(a))
+		}
+		b.Post("/login/code", "code", phone.Code(0))
+		portal.CheckSignedIn(t, b, "ada", true)
+		told := 0
+		for _, m := range portal.Mails(t, p) {
+			if m.To == "ada@example.com" && strings.Contains(m.Subject, "ew browser") {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("ada was told of %d new browsers, want one", told)
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE used_at = 0`); n != 0 {
+			t.Errorf("after the sign-ins %d browsers are let in", n)
+		}
+		b.Post("/logout")
+		if a := b.SignIn("ada"); a.Location != "/login/code" {
+			t.Errorf("ada in the browser that is known now: %s", portal.Summary(a))
+		}
+
+		letIn(late, "ada")
+		p.Clock.Move(23 * time.Hour)
+		testkit.Check(t, p.Sweep(context.Background()))
+		portal.Shield(t, p, "ada")
+		if !mayTry(t, late, "ada", "wrong") {
+			t.Error("after 23 hours the browser isn't let in any more")
+		}
+		p.Clock.Move(2 * time.Hour)
+		portal.Shield(t, p, "ada")
+		if mayTry(t, late, "ada", portal.Password) {
+			t.Error("after 25 hours the browser is still let in")
+		}
+		testkit.Check(t, p.Sweep(context.Background()))
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE used_at = 0`); n != 0 {
+			t.Errorf("after the sweep %d browsers are let in", n)
+		}
+	}, portal.BehindProxy)
+}
