@@ -66,6 +66,7 @@ type sizes struct {
 	rounds      int
 	round       time.Duration
 	connections []int         // to forward-auth and the gateway
+	settling    int           // requests after a sign-in, before anything is measured
 	warm, flood int           // requests without a cookie, before and during the measurement of memory
 	hashes      int           // password hashes in a round
 	clients     []int         // numbers of concurrent clients that verify codes
@@ -87,19 +88,19 @@ func (s sizes) maxConnections() int { return s.connections[len(s.connections)-1]
 
 var (
 	fullSizes = sizes{
-		rounds: 5, round: 300 * time.Millisecond, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
+		rounds: 5, round: 300 * time.Millisecond, connections: []int{1, 16, 64}, settling: 50_000, warm: 100_000, flood: 1_000_000,
 		hashes: 20, clients: []int{1, 16, 64}, codeRounds: 2, turns: 16, populations: []int{1000, 10_000, 100_000, 1_000_000}, idle: time.Second,
 		rates: []int{10, 25, 50, 75, 90, 100, 110}, paced: time.Second, strangers: 2000, steady: 5 * time.Second, mixedAccounts: 20_000,
 	}
 	// comparisonSizes is for -against: ten runs of groups a, b, c and g take a quarter of
 	// an hour.
 	comparisonSizes = sizes{
-		rounds: 5, round: 500 * time.Millisecond, connections: fullSizes.connections, warm: 50_000, flood: 200_000,
+		rounds: 5, round: 500 * time.Millisecond, connections: fullSizes.connections, settling: 50_000, warm: 50_000, flood: 200_000,
 		rates: delayedRates, paced: 500 * time.Millisecond,
 	}
 	// quickSizes is for work on this program. Its figures mean little.
 	quickSizes = sizes{
-		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, warm: 1000, flood: 10_000,
+		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, settling: 1000, warm: 1000, flood: 10_000,
 		hashes: 2, clients: []int{1, 64}, codeRounds: 1, turns: 4, populations: []int{1000, 5000}, idle: 100 * time.Millisecond,
 		rates: []int{50, 110}, paced: 200 * time.Millisecond, strangers: 100, steady: time.Second, mixedAccounts: 2000,
 	}
