@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { test, expect, run } from './portal.js';
-import { signIn } from './person.js';
+import { path, signIn } from './person.js';
 
 test.use({ mail: true });
 
@@ -21,11 +21,12 @@ async function confirm(page, link) {
 	await expect(page.getByRole('status')).toHaveText('Email address confirmed.');
 }
 
-// kinds are all links of mails, by their paths. ask has one sent to the address to, and use is what
-// the person then does with it. ada is signed in on page, and her address ada@example.com is confirmed.
+// kinds are all links of mails, by their names in package mail. ask has one sent to the address to,
+// and use is what the person then does with it, in the own browser or in another one. ada is signed
+// in on page, and her address ada@example.com is confirmed.
 const kinds = {
-	'/reset': {
-		to: 'ada@example.com',
+	Reset: {
+		path: '/reset', to: 'ada@example.com',
 		async ask(page) {
 			await page.goto('/forgot');
 			await page.getByLabel('Username or email').fill('ada');
@@ -38,9 +39,9 @@ const kinds = {
 			await expect(page.getByRole('status')).toHaveText('Your new password is set.');
 		},
 	},
-	'/settings/profile/email/confirm': { to: 'ada@example.org', ask: (page) => changeAddress(page, 'ada@example.org'), use: confirm },
-	'/undo-email': {
-		to: 'ada@example.com',
+	VerifyEmail: { path: '/settings/profile/email/confirm', to: 'ada@example.org', ask: (page) => changeAddress(page, 'ada@example.org'), use: confirm },
+	UndoEmail: {
+		path: '/undo-email', to: 'ada@example.com',
 		async ask(page, portal) {
 			await changeAddress(page, 'thief@example.net');
 			await confirm(page, await portal.mail.link('thief@example.net', '/settings/profile/email/confirm'));
@@ -52,35 +53,64 @@ const kinds = {
 			await expect(page.getByRole('status')).toContainText('Your email address is back');
 		},
 	},
+	Invitation: {
+		path: '/setup', to: 'grace@example.com',
+		ask: (page, portal) => portal.command(['account', 'invite', 'grace', '--email', 'grace@example.com']),
+		async use(page, link, other) {
+			await other.goto(link);
+			await other.getByLabel('Password', { exact: true }).fill('grace likes long walks');
+			await other.getByRole('button', { name: 'Set password' }).click();
+			await expect(other.getByRole('status')).toContainText('Your account is ready');
+		},
+	},
+	Enrollment: {
+		path: '/setup', to: 'ada@example.com', signsOut: true,
+		ask: (page, portal) => portal.command(['account', 'reset-two-factor', 'ada']),
+		async use(page, link, other, ada) {
+			await signIn(page, ada);
+			await page.goto(link);
+			await expect(page).toHaveURL(path('/settings/security/authenticators/new'));
+		},
+	},
+	LetIn: {
+		path: '/setup', to: 'ada@example.com',
+		ask: (page, portal) => portal.command(['account', 'unlock', 'ada']),
+		async use(page, link, other) {
+			await other.goto(link);
+			await other.getByLabel('Username or email').fill('ada');
+			await other.locator('main form button').click();
+			await expect(other).toHaveURL('/login?notice=let_in');
+		},
+	},
 };
 
 test('the robot reads every kind of link', { tag: ['@one-engine', '@scripts'] }, async () => {
 	const source = await readFile(fileURLToPath(new URL('../internal/recovery/prepare.go', import.meta.url)), 'utf8');
-	const paths = [...source.matchAll(/s\.url\("([^"]+)"/g)].map(([, found]) => found);
-	expect(Object.keys(kinds).sort()).toEqual(paths.sort());
+	const cases = [...source.matchAll(/^\t+case (mail\.[^:]+):/gm)].flatMap(([, names]) => names.split(', '));
+	expect(Object.keys(kinds).map((name) => `mail.${name}`).sort()).toEqual(cases.sort());
 });
 
-for (const [kind, { to, ask, use }] of Object.entries(kinds)) {
-	test(`a robot that reads all mails first gains nothing, and the link to ${kind} still works`, { tag: ['@one-engine', '@scripts'] }, async ({ page, browser, portal }) => {
+for (const [name, kind] of Object.entries(kinds)) {
+	test(`a robot that reads all mails first gains nothing, and the link ${name} still works`, { tag: ['@one-engine', '@scripts'] }, async ({ page, anotherBrowser, browser, portal }) => {
 		const ada = await portal.addAccount('ada');
 		await portal.command(['account', 'set-email', 'ada', 'ada@example.com']);
 		await portal.command(['account', 'verify-email', 'ada']);
 		await signIn(page, ada);
-		await ask(page, portal);
-		const link = await portal.mail.link(to, kind);
+		await kind.ask(page, portal);
+		const link = await portal.mail.link(kind.to, kind.path);
 		await expect.poll(() => rows(portal.database, 'outbox'), 'every mail is sent').toEqual([]);
 
 		const before = await rows(portal.database);
 		const robot = await browser.newContext();
 		await readEverything(await robot.newPage(), await portal.mail.all());
 		const cookies = await robot.cookies(portal.url);
-		expect(cookies.map(({ name }) => name).filter((name) => ['sallyport', 'sallyport-device', 'sallyport-attempt', 'sallyport-ticket'].includes(name)), 'cookies of the robot').toEqual([]);
+		expect(cookies.map(({ name }) => name).filter((name) => ['sallyport', 'sallyport-device', 'sallyport-attempt'].includes(name)), 'cookies of the robot').toEqual([]);
 		await robot.close();
 		expect(await rows(portal.database), 'the robot changed rows').toEqual(before);
 
 		await page.goto('/settings/profile');
-		await expect(page.getByRole('main'), 'the person is still signed in').toContainText('Display name');
-		await use(page, link);
+		await expect(page, 'the person is signed in as before').toHaveURL(path(kind.signsOut ? '/login' : '/settings/profile'));
+		await kind.use(page, link, await anotherBrowser(), ada);
 	});
 }
 

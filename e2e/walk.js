@@ -35,7 +35,7 @@ export async function walk({ page, anotherBrowser, portal, onPage }) {
 	await onPage('sign-in-after-set-up');
 	await page.goto(link);
 	await onPage('error-used-link');
-	await page.goto((await portal.command(['account', 'invite', 'grace'])).match(/http\S+/)[0]);
+	await page.goto((await portal.command(['account', 'invite', 'grace', '--show-link'])).match(/http\S+/)[0]);
 	await onPage('invitation');
 
 	// Signed out.
@@ -203,7 +203,7 @@ export async function walk({ page, anotherBrowser, portal, onPage }) {
 	await onPage('let-in');
 
 	// After an operator's reset the wizard waits for a link.
-	await portal.command(['account', 'reset-two-factor', ada.name]);
+	await portal.command(['account', 'reset-two-factor', ada.name, '--show-link']);
 	await signIn(page, ada);
 	await page.goto('/settings/security');
 	await onPage('security-locked');
@@ -269,4 +269,8 @@ async function walkMails({ page, portal, ada, onPage }) {
 	await page.goto('/settings/profile');
 	await onPage('profile-email-refused');
 	await portal.command(['account', 'set-email', 'ada', 'ada@example.com']);
+	await portal.command(['account', 'verify-email', 'ada']);
+	await portal.command(['account', 'unlock', 'ada']);
+	await page.goto(await portal.mail.link('ada@example.com', '/setup'));
+	await onPage('let-in-mailed');
 }

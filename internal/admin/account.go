@@ -37,7 +37,7 @@ func (s *server) getAccount(req *page.Request) error {
 	}
 	data := accountPage{
 		Frame: req.Frame(locale.Say("admin.account", "name", a.Name), tabAccounts),
-		ID:    a.ID, Name: a.Name, Display: a.DisplayName, Email: a.Email, Verified: !a.EmailVerifiedAt.IsZero(), Role: page.RoleMessage(a.Role),
+		ID:    a.ID, Name: a.Name, Display: a.DisplayName, Email: a.Email, Verified: a.EmailReachesOwner(), Refused: !a.EmailRefusedAt.IsZero(), Role: page.RoleMessage(a.Role),
 		CreatedAt: a.CreatedAt, DisabledAt: a.DisabledAt, TwoFactorSince: a.TwoFactorAt, Self: a.ID == req.Me.Account.ID,
 	}
 	ctx, q := req.Context(), s.Login.DB.Reader()
@@ -154,9 +154,10 @@ func (s *server) fillEvents(req *page.Request, a account.Account, data *accountP
 // aboutOwner are sentences in the third person, for events whose sentence on the Activity tab
 // addresses the owner.
 var aboutOwner = map[audit.Kind]*locale.Message{
-	audit.RoleChanged: nil, // has a name; see eventMessage
-	audit.MailGivenUp: locale.Say("admin.event.mail_given_up"),
-	audit.MailDropped: locale.Say("admin.event.mail_dropped"),
+	audit.RoleChanged:  nil, // has a name; see eventMessage
+	audit.EmailRefused: locale.Say("admin.event.email_refused"),
+	audit.MailGivenUp:  locale.Say("admin.event.mail_given_up"),
+	audit.MailDropped:  locale.Say("admin.event.mail_dropped"),
 }
 
 // eventMessage returns a sentence about the event in which the owner is the third person.

@@ -47,6 +47,7 @@ type accountPage struct {
 	Display        string // may be empty
 	Email          string // may be empty
 	Verified       bool   // Email is known to reach the owner
+	Refused        bool   // by the mail server
 	Role           *locale.Message
 	Groups         []string
 	CreatedAt      time.Time

@@ -156,6 +156,25 @@ func TestARefusedAddressIsMarked(t *testing.T) {
 	})
 }
 
+// An administrator sees the mark on the page of the account.
+func TestAdministratorsSeeARefusedAddress(t *testing.T) {
+	withRefusing(t, func(t *testing.T, r *refusing) {
+		root := r.AddAccount(t, "root1")
+		testkit.Check(t, r.Manage.Accounts.SetRole(t.Context(), manage.CommandLine(), root, account.Administrator))
+		b := r.Browser(t)
+		b.SignIn("root1")
+		b.Enroll("phone")
+		r.mail.Answer(noMailbox)
+		r.tell(t, audit.AuthenticatorRemoved)
+		page := b.Get("/admin/accounts/" + r.ada.ID)
+		for _, want := range []string{r.ada.Email, ">refused<", "The mail server refused the email address"} {
+			if !strings.Contains(page.Body, want) {
+				t.Errorf("the page of the account doesn't contain %q: %s\n%s", want, portal.Summary(page), page.Body)
+			}
+		}
+	})
+}
+
 // Attack D-26: an address that was refused is later another person's, who asks for a new password
 // and for the former address. The answers are the same as ever, but no link is sent.
 func TestAttackD26RefusedAddressGetsNoLink(t *testing.T) {
