@@ -91,7 +91,8 @@ var accountStatements = []string{
 	insertAccount,
 	`INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)`,
 	`INSERT INTO authenticators (id, account_id, kind, name, created_at, confirmed_at) VALUES ($1, $2, 'totp', 'Phone', $3, $3)`,
-	// With a smaller step than a real one, the row would grow at its next code and need another page.
+	// The last step is as large as a real one. With a smaller one, the row would grow at its next
+	// code and might have to move to another page.
 	`INSERT INTO totp (authenticator_id, secret, algorithm, digits, period, last_step, drift_steps, used_at) VALUES ($1, $2, 'SHA1', 6, 30, 50000000, 0, $3)`,
 	`INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, '192.0.2.7', 'bench')`,
 	`INSERT INTO ledger (account_id, bucket, subject, times, version, changed_at) VALUES ($1, '` + string(throttle.CodeKnownDevice) + `', $2, $3, 2, $4)`,

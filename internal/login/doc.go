@@ -1,5 +1,5 @@
 // Package login is the state machine of a sign-in. It owns the table attempts. Package manage
-// changes what an account signs in with.
+// changes the credentials of accounts.
 //
 //	name and password ──► StageFirst
 //	                          │ right: an attempt row, with its first proof
@@ -26,6 +26,6 @@
 // Every try at a password or code takes the same steps (R1 to R3): check the budget in the
 // ledger, wait in the hashing queue if a hash is needed, reserve the try in the ledger and
 // commit, verify, and give the reservation back if the credential was right. A try that stays
-// reserved counts as wrong, so that a crash or a client that disconnects doesn't save a guesser a
-// try.
+// reserved counts as wrong, so that a guesser gains no further try by a crash of the server or by
+// closing the connection.
 package login

@@ -6,9 +6,10 @@
 //   - [New] returns the portal's handler. guard.go checks the request's host and that it came
 //     by TLS. web.go reads its session, and compares the session with the requirement of the route.
 //   - routes.go lists the routes with their requirements. A handler reads a form, calls one
-//     function of login, entry or manage, and shows a page or redirects. Each area of the pages has a type:
-//     [signIn] (login.go, newpassword.go, reauthenticate.go), [setUp] (setup.go), [security]
-//     (settings.go, wizard.go), [sessions], [passes] and [panels]. They share [server].
+//     function of login, entry or manage, and shows a page or redirects. Each area of the pages
+//     has a type: [signIn] (login.go, newpassword.go, reauthenticate.go), [setUp] (setup.go),
+//     [security] (settings.go, wizard.go), [sessions], [passes] and [panels]. They share
+//     [server].
 //   - pages.go has the data of each page. Package page fills the templates with it, and adds what
 //     all pages share.
 //   - fail.go answers every error with a page or a redirect.

@@ -1,6 +1,6 @@
 package guessing
 
-// The events that failures leave, and how many.
+// The tests in this file check which audit events failures leave, and how many.
 
 import (
 	"context"
