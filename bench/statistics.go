@@ -78,7 +78,8 @@ func quantile[T any](sorted []T, share float64) (value T) {
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
 }
 
-// timed returns the sample of a round that took total, from the time of each operation.
+// timed returns the sample of a round. took has the time of each operation, and total is the time
+// of the round.
 func timed(took []time.Duration, total time.Duration) sample {
 	slices.Sort(took)
 	return sample{

@@ -260,8 +260,8 @@ const (
 	popIsolate         = "\u2069"
 )
 
-// isolate adds the marks to a value from right to left in text from left to right. For the other
-// case the catalogue does it.
+// isolate adds the marks to a value with letters from right to left, if the text is from left to
+// right. In text from right to left, the catalogue adds them.
 func (p paper) isolate(text string) string {
 	isTurned := strings.ContainsFunc(text, func(r rune) bool {
 		properties, _ := bidi.LookupRune(r)

@@ -113,9 +113,9 @@ func (p *Portal) watchChanges(ctx context.Context) {
 	}
 }
 
-// rest does the last work of the jobs. It seals the events of the last requests, since
-// the next start may be far away, writes the last uses, and gives back this node's leases,
-// so that other nodes needn't wait for their end.
+// rest is the work that the jobs do last, after the requests have ended. It seals the events of
+// the last requests, since the next start may be far away, writes the last uses, and gives back
+// this node's leases, so that other nodes needn't wait for their end.
 func (p *Portal) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()

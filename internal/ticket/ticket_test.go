@@ -17,16 +17,9 @@ func write(d *db.DB, change func(ctx context.Context, tx *db.Tx) error) error {
 	return d.Write(ctx, func(tx *db.Tx) error { return change(ctx, tx) })
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func add(t *testing.T, d *db.DB, name string) (a account.Account) {
 	t.Helper()
-	must(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
+	testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
 		a, err = account.Create(ctx, tx, account.Account{Name: name}, testkit.Start)
 		return err
 	}))
@@ -36,7 +29,7 @@ func add(t *testing.T, d *db.DB, name string) (a account.Account) {
 func issue(t *testing.T, d *db.DB, kind Kind, id string, now time.Time) string {
 	t.Helper()
 	var token secret.Text
-	must(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
+	testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
 		token, err = Issue(ctx, tx, kind, id, now)
 		return err
 	}))
@@ -78,7 +71,7 @@ func TestTicketIsValidOnceAndForItsLife(t *testing.T) {
 			}
 			// A ticket that was read in time but redeemed too late.
 			ticket, err := ByToken(ctx, d.Reader(), token, start)
-			must(t, err)
+			testkit.Check(t, err)
 			if err := write(d, func(ctx context.Context, tx *db.Tx) error { return Redeem(ctx, tx, ticket, start.Add(test.life)) }); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s redeemed after %v: %v, want ErrInvalid", kind, test.life, err)
 			}
@@ -192,14 +185,14 @@ func TestChangedTokensAreNoTickets(t *testing.T) {
 				t.Errorf("token %q (R11): %v, want ErrInvalid", other, err)
 			}
 		}
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE tickets SET kind = 'admin'`)
 			return err
 		}))
 		if _, err := ByToken(ctx, d.Reader(), token, start); !errors.Is(err, ErrInvalid) {
 			t.Errorf("unknown kind (F3): %v, want ErrInvalid", err)
 		}
-		must(t, d.Close())
+		testkit.Check(t, d.Close())
 		if _, err := ByToken(ctx, d.Reader(), token, start); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("closed database: %v, want ErrUnavailable", err)
 		}
@@ -212,10 +205,10 @@ func TestExpireTicketsDeletesInvalidLinks(t *testing.T) {
 		ada, eve := add(t, d, "ada"), add(t, d, "eve")
 		invitation := issue(t, d, Invitation, ada.ID, start)
 		issue(t, d, Enroll, ada.ID, start)
-		must(t, redeem(d, issue(t, d, Invitation, eve.ID, start), start))
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return Expire(ctx, tx, start.Add(15*time.Minute)) }))
+		testkit.Check(t, redeem(d, issue(t, d, Invitation, eve.ID, start), start))
+		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { return Expire(ctx, tx, start.Add(15*time.Minute)) }))
 		var n int
-		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM tickets`, nil, &n))
+		testkit.Check(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM tickets`, nil, &n))
 		if _, err := ByToken(ctx, d.Reader(), invitation, start); err != nil || n != 1 {
 			t.Errorf("after Expire, %d links are left, want the valid one alone; reading it: %v", n, err)
 		}

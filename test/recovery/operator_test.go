@@ -70,7 +70,7 @@ func block(t *testing.T, p *portal.Portal) (unblock func()) {
 	return func() { testkit.Check(t, os.Remove(dir)) }
 }
 
-// pass lets the time pass in which mails are tried.
+// pass moves the clock in steps and sends the mails that become due.
 func pass(t *testing.T, p *portal.Portal, d time.Duration) {
 	t.Helper()
 	const step = 15 * time.Minute
