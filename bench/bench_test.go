@@ -134,6 +134,29 @@ func TestMixedLoadAndStartsAreMeasured(t *testing.T) {
 	}
 }
 
+func TestNoticesAreMeasured(t *testing.T) {
+	b, err := newBench(t.Context(), options{quick: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.steady, b.rounds = 200*time.Millisecond, 1
+	err = b.perform(func() {
+		b.build()
+		measureNotices(b)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range b.rows {
+		if !isFinite(one.ratio) || one.ratio <= 0 {
+			t.Errorf("%s: the ratio %v was measured", one.what, one.ratio)
+		}
+	}
+	if len(b.rows) != 4 {
+		t.Errorf("%d rows, want 4", len(b.rows))
+	}
+}
+
 func TestRequestsHaveTheirBodysLength(t *testing.T) {
 	for _, body := range []string{"", form} {
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(requestWith(http.MethodPost, "/rack", "gate.test", body, "Origin", gatewayPanel))))

@@ -57,10 +57,10 @@ func (b *bench) configure(dir, upstream string) []string {
 }
 
 // startGate starts the binary on the data directory dir. upstream is the address of the
-// gateway's panel, or "".
-func (b *bench) startGate(dir, upstream string) *gate {
+// gateway's panel, or "". settings are more environment variables of it.
+func (b *bench) startGate(dir, upstream string, settings ...string) *gate {
 	g := &gate{at: testkit.FreeAddress(b.stage)}
-	g.process = b.start(b.cores.server, append(b.configure(dir, upstream), "SALLYPORT_LISTEN="+g.at), b.binary, "serve")
+	g.process = b.start(b.cores.server, append(append(b.configure(dir, upstream), "SALLYPORT_LISTEN="+g.at), settings...), b.binary, "serve")
 	g.took = g.await(func() bool { return answers("http://"+g.at+"/healthz", "") })
 	return g
 }

@@ -47,6 +47,7 @@ var groups = []group{
 	{"g", "Latency at fixed rates", measureOpenLoop, true, false},
 	{"h", "Memory, size, compilation and start", measureSize, false, false},
 	{"i", "A mixed load", measureMixed, false, false},
+	{"j", "Notices", measureNotices, false, false},
 }
 
 // bench is one run of the measurements.

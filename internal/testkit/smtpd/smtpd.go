@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -23,8 +24,9 @@ type Options struct {
 	Implicit    bool
 	User        string // offers AUTH for this user, without TLS too
 	Password    string
-	Mechanisms  []string // of AUTH; nil: PLAIN and LOGIN
-	UTF8        bool     // offers SMTPUTF8
+	Mechanisms  []string      // of AUTH; nil: PLAIN and LOGIN
+	UTF8        bool          // offers SMTPUTF8
+	Every       time.Duration // takes one mail in this time, over all connections
 }
 
 // Script says how a server answers. Nil errors are answers 250.
@@ -54,6 +56,7 @@ type Server struct {
 	mails   []Mail
 	raw     []byte
 	opened  int
+	taking  sync.Mutex // held while a mail is taken slowly
 }
 
 // Start starts a server on this machine. It stops when the test ends.
@@ -245,6 +248,11 @@ func (s *session) Data(r io.Reader) error {
 	content, err := io.ReadAll(r)
 	if err != nil {
 		return err
+	}
+	if every := s.server.options.Every; every > 0 {
+		s.server.taking.Lock()
+		time.Sleep(every)
+		s.server.taking.Unlock()
 	}
 	script := s.script()
 	isAccepted := script.Data == nil && !script.Hang && !script.Drop
