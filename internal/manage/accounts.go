@@ -125,6 +125,10 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 		if err := login.EndMailedLinks(ctx, tx, a.ID); err != nil {
 			return err
 		}
+		// A thief who had the account for longer than such a link works may have one too.
+		if _, err := ticket.Revoke(ctx, tx, ticket.UndoEmail, a.ID); err != nil {
+			return err
+		}
 		return m.login.Journal.RecordWith(ctx, tx, m.event(by, a.ID, audit.EmailChanged, ""), notice.Facts{FormerEmail: before.Email})
 	})
 }

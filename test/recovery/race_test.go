@@ -1,12 +1,14 @@
 package recovery
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -200,6 +202,34 @@ func TestAttackD10TheUndoEnds(t *testing.T) {
 		b := p.browser()
 		if p.undo(b, undo) || b.Last.Status != http.StatusNotFound {
 			p.t.Errorf("%s: after 72 hours: %s, want 404", p.name, portal.Summary(b.Last))
+		}
+	})
+}
+
+// A thief who has the account for longer than the owner's link works changes the address again, and
+// so gets a link that restores the first of the thief's addresses. It ends when an operator gives
+// the account its owner's address back.
+func TestAttackD10AnOperatorsWordIsFinal(t *testing.T) {
+	onNodes(t, func(p *place) {
+		first, ctx := "thief-"+p.name+"@example.net", context.Background()
+		p.stolen(first)
+		p.pass(73 * time.Hour)
+		p.thief = p.browser()
+		p.thief.SignIn(p.name)
+		if !p.confirm(p.confirmation("second-" + p.name + "@example.net")) {
+			p.t.Fatal("the thief can't change the address again")
+		}
+		undo := p.ticket(first)
+		err := p.nodes[0].Manage.Accounts.SetEmail(ctx, manage.CommandLine(), portal.MustAccount(p.t, p.nodes[0], p.name), p.first)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		b := p.browser()
+		if b.Post("/undo-email", "ticket", undo, "email", first); b.Last.Status != http.StatusNotFound {
+			p.t.Errorf("%s: the thief's link: %s, want 404", p.name, portal.Summary(b.Last))
+		}
+		if got := portal.MustAccount(p.t, p.nodes[0], p.name).Email; got != p.first {
+			p.t.Errorf("%s: the address is %s, want %s", p.name, got, p.first)
 		}
 	})
 }
