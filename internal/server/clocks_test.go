@@ -149,6 +149,15 @@ func TestAClockAheadDeletesNothing(t *testing.T) {
 	}
 }
 
+// ownDatabase returns the setting of a new PostgreSQL database, and no setting for SQLite. A portal
+// that is started again with the setting has the same database.
+func ownDatabase(t *testing.T, engine string) []string {
+	if url := testkit.DatabaseURL(t, engine); engine == "postgres" {
+		return []string{"SALLYPORT_DATABASE=" + url}
+	}
+	return nil
+}
+
 // A server that was off for longer than the high-water mark may move at once treats the
 // present as a leap for an hour. Owners can sign in during that hour; expired rows are
 // swept after it.
@@ -157,11 +166,7 @@ func TestAServerThatWasOffTakesCodesAndSweepsAnHourLater(t *testing.T) {
 		for _, off := range []time.Duration{11 * time.Minute, 12 * time.Hour, 21 * 24 * time.Hour} {
 			t.Run(fmt.Sprint(engine, " ", off), func(t *testing.T) {
 				t.Parallel()
-				dir, clock := t.TempDir(), testkit.NewClock()
-				var settings []string
-				if url := testkit.DatabaseURL(t, engine); engine == "postgres" {
-					settings = []string{"SALLYPORT_DATABASE=" + url}
-				}
+				dir, clock, settings := t.TempDir(), testkit.NewClock(), ownDatabase(t, engine)
 				p := portal.StartIn(t, dir, clock, settings...)
 				p.AddAccount(t, "ada")
 				b := p.Browser(t)
@@ -301,11 +306,7 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 			ahead := test.ahead
 			t.Run(fmt.Sprint(engine, " ", test), func(t *testing.T) {
 				t.Parallel()
-				dir, clock := t.TempDir(), testkit.NewClock()
-				var settings []string
-				if url := testkit.DatabaseURL(t, engine); engine == "postgres" {
-					settings = []string{"SALLYPORT_DATABASE=" + url}
-				}
+				dir, clock, settings := t.TempDir(), testkit.NewClock(), ownDatabase(t, engine)
 				p := portal.StartIn(t, dir, clock, settings...)
 				p.AddAccount(t, "ada")
 				b := p.Browser(t)
