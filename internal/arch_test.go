@@ -37,7 +37,7 @@ var floors = [][]string{
 	{"internal/authenticator"},
 	{"internal/journal", "internal/mail", "internal/webhook"},
 	{"internal/notice"},
-	{"internal/account", "internal/ticket", "internal/throttle", "internal/clock", "internal/audit", "internal/outbox"},
+	{"internal/account", "internal/ticket", "internal/throttle", "internal/clock", "internal/audit", "internal/outbox", "internal/policy"},
 	{"internal/certs", "internal/cluster"},
 	{"internal/secret", "internal/db", "internal/label", "internal/health", "internal/locale", "internal/metric"},
 	{"internal/durable"},

@@ -50,10 +50,18 @@ type Bearer struct {
 	TwoFactor bool                  // the account has a second authenticator
 	Groups    []string              // the groups of the account
 
+	// Required means that the policy in force requires two factors of the account, whatever a
+	// demand asks for.
+	Required bool
+
 	// Vouched means that an operator issued the credential, such as a machine pass, so
 	// the account need not have proven anything.
 	Vouched bool
 }
+
+// MustEnroll reports whether the account lacks the two-factor authentication that the policy
+// requires of it. Then every demand but [Public] gets [Enroll].
+func (b Bearer) MustEnroll() bool { return b.SignedIn && b.Required && !b.TwoFactor }
 
 // Check returns whether the bearer meets the demand at the time now, and if not, what would
 // help. A demand with a maximum age applies to the password or passkey, and to the second
@@ -68,13 +76,15 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 		return SignIn
 	case len(d.Groups) > 0 && !slices.ContainsFunc(b.Groups, func(g string) bool { return slices.Contains(d.Groups, g) }):
 		return Deny // no proof helps
+	case b.MustEnroll():
+		return Enroll
 	case b.Vouched:
 		return Admit
 	}
 	if age := maxAge(d); age > 0 && !isProvenSince(b, now.Add(-age), now) {
 		return Reauthenticate
 	}
-	if d.Requirement != TwoFactor || authenticator.AAL(b.Proofs) >= 2 {
+	if d.Requirement != TwoFactor && !b.Required || authenticator.AAL(b.Proofs) >= 2 {
 		return Admit
 	}
 	if !b.TwoFactor {

@@ -62,6 +62,40 @@ func TestCheckAnswersEveryRequirementForEveryBearer(t *testing.T) {
 	}
 }
 
+// A policy only adds to what a demand asks for.
+func TestR32PolicyOnlyAddsToDemands(t *testing.T) {
+	now := testkit.Start
+	password := authenticator.Proof{Kind: authenticator.Password, At: now}
+	both := []authenticator.Proof{password, {Kind: authenticator.TOTP, At: now}}
+	stale := []authenticator.Proof{{Kind: authenticator.Password, At: now.Add(-time.Hour)}}
+	for _, test := range []struct {
+		name   string
+		bearer Bearer
+		want   map[Requirement]Verdict
+	}{
+		{"no session", Bearer{}, map[Requirement]Verdict{Session: SignIn, TwoFactor: SignIn, Fresh: SignIn}},
+		{"no authenticator", Bearer{SignedIn: true, Proofs: both[:1]}, map[Requirement]Verdict{Session: Enroll, TwoFactor: Enroll, Fresh: Enroll}},
+		{"no authenticator, stale password", Bearer{SignedIn: true, Proofs: stale}, map[Requirement]Verdict{Session: Enroll, TwoFactor: Enroll, Fresh: Enroll}},
+		{"no authenticator, an operator's pass", Bearer{SignedIn: true, Vouched: true}, map[Requirement]Verdict{Session: Enroll, TwoFactor: Enroll, Fresh: Enroll}},
+		{"two factors", Bearer{SignedIn: true, TwoFactor: true, Proofs: both}, map[Requirement]Verdict{Session: Admit, TwoFactor: Admit, Fresh: Admit}},
+		{"two factors, password only", Bearer{SignedIn: true, TwoFactor: true, Proofs: both[:1]}, map[Requirement]Verdict{Session: Reauthenticate, TwoFactor: Reauthenticate, Fresh: Reauthenticate}},
+		{"two factors, an operator's pass", Bearer{SignedIn: true, TwoFactor: true, Vouched: true}, map[Requirement]Verdict{Session: Admit, TwoFactor: Admit, Fresh: Admit}},
+	} {
+		test.bearer.Required = true
+		test.want[Public], test.want[Closed] = Admit, Deny
+		for requirement, want := range test.want {
+			if got := Check(Demand{Requirement: requirement}, test.bearer, now); got != want {
+				t.Errorf("%s, requirement %d: verdict %d, want %d", test.name, requirement, got, want)
+			}
+		}
+		if test.bearer.SignedIn {
+			if got := Check(Demand{Requirement: Session, Groups: []string{"ops"}}, test.bearer, now); got != Deny {
+				t.Errorf("%s, another group: verdict %d, want %d", test.name, got, Deny)
+			}
+		}
+	}
+}
+
 // TestZeroValuesDeny holds F5: a value that was never set closes the route.
 func TestZeroValuesDeny(t *testing.T) {
 	var (

@@ -29,6 +29,10 @@ type Account struct {
 	DisabledAt  time.Time // zero if enabled
 	TwoFactorAt time.Time // start of the current period with two-factor authentication; zero if off
 
+	// TwoFactorPostponedAt is when the owner last chose "Later" on the page that asks to enable
+	// two-factor authentication; zero: never.
+	TwoFactorPostponedAt time.Time
+
 	// Stamp changes with every change of the account's credentials. Sessions, attempts and
 	// passes made under another stamp are invalid (R17).
 	Stamp string
@@ -140,19 +144,20 @@ func isNewName(name string) bool {
 
 const columns = `id, name, COALESCE(email, ''), display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at, two_factor_at,
 	CASE WHEN verified_email = email_folded THEN email_verified_at END, CASE WHEN refused_email = email_folded THEN email_refused_at END,
-	password_mailed_at, factor_mailed_at`
+	password_mailed_at, factor_mailed_at, two_factor_postponed_at`
 
 func scanAccount(scan db.Scan) (Account, error) {
 	var (
 		a                            Account
 		created, disabled, twoFactor db.At
 		verified, refused            db.At
-		password, factor             db.At
+		password, factor, postponed  db.At
 	)
-	if err := scan(&a.ID, &a.Name, &a.Email, &a.DisplayName, &a.Locale, &a.Role, &a.Stamp, &a.EnrollLocked, &created, &disabled, &twoFactor, &verified, &refused, &password, &factor); err != nil {
+	if err := scan(&a.ID, &a.Name, &a.Email, &a.DisplayName, &a.Locale, &a.Role, &a.Stamp, &a.EnrollLocked, &created, &disabled, &twoFactor, &verified, &refused, &password, &factor, &postponed); err != nil {
 		return Account{}, err
 	}
 	a.CreatedAt, a.DisabledAt, a.TwoFactorAt = created.Time, disabled.Time, twoFactor.Time
+	a.TwoFactorPostponedAt = postponed.Time
 	a.EmailVerifiedAt, a.EmailRefusedAt, a.PasswordMailedAt, a.FactorMailedAt = verified.Time, refused.Time, password.Time, factor.Time
 	return a, nil
 }
@@ -320,6 +325,11 @@ func SetEnrollLocked(ctx context.Context, tx *db.Tx, id string, locked bool) err
 // demands of panels, and to detect lost rows of authenticators.
 func SetTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
+}
+
+// PostponeTwoFactor stores that the owner chose "Later" at the time at.
+func PostponeTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
+	return changeOne(ctx, tx, id, `UPDATE accounts SET two_factor_postponed_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
 // SetDisplayName changes the display name, or returns [ErrDisplayNameInvalid].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -78,6 +79,23 @@ func GroupsOf(ctx context.Context, q db.Querier, accountID string) ([]string, er
 		return nil, fmt.Errorf("list groups of account: %w", err)
 	}
 	return all, nil
+}
+
+// CountWithoutTwoFactor returns how many accounts that aren't disabled have no two-factor
+// authentication: of all of them if everybody is true, otherwise of those in at least one of the
+// groups.
+func CountWithoutTwoFactor(ctx context.Context, q db.Querier, groups []string, everybody bool) (n int, err error) {
+	// A name has no comma, so the list contains it between commas only if it is one of the groups.
+	list := "," + strings.Join(groups, ",") + ","
+	err = db.One(ctx, q, `
+		SELECT COUNT(*) FROM accounts a
+		WHERE  a.two_factor_at IS NULL AND a.disabled_at IS NULL AND ($1 OR EXISTS (
+			SELECT 1 FROM members m WHERE m.account_id = a.id AND replace($2, ',' || m.group_name || ',', '') <> $2))`,
+		[]any{everybody, list}, &n)
+	if err != nil {
+		err = fmt.Errorf("count accounts without two-factor authentication: %w", err)
+	}
+	return n, err
 }
 
 // Join adds the account to a group and reports whether that changed anything. It returns

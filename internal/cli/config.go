@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -25,8 +27,21 @@ func (configCheck) Run(r *run) error {
 		return err
 	}
 	r.printWarnings(cfg)
+	r.printPolicy(cfg)
 	_, err = fmt.Fprintf(r.streams.Out, "The configuration is fine. The portal will be at %s\n", cfg.PortalURL())
 	return err
+}
+
+// printPolicy prints how many accounts the policies of a configuration concern. Without a portal
+// there are none.
+func (r *run) printPolicy(cfg config.Config) {
+	all, now, err := server.CheckPolicy(r, cfg, time.Now())
+	if err != nil && !errors.Is(err, maintenance.ErrNoPortal) {
+		fmt.Fprintf(r.streams.Err, "The accounts that policy concerns couldn't be counted: %v\n", err)
+	}
+	for _, one := range all {
+		fmt.Fprintf(r.streams.Out, "%s: %s\n", one.Key, one.Sentence(now))
+	}
 }
 
 type configShow struct{}

@@ -14,7 +14,7 @@ import (
 //
 // A key is set in the file or by an environment variable, which overrides the file. The
 // variable's name is SALLYPORT_ and the key in capitals, with _ for the dot:
-// SALLYPORT_SESSION_IDLE. Lists are comma-separated there. Panels and certificates can be
+// SALLYPORT_SESSION_IDLE. Lists are comma-separated there. Panels, policies and certificates can be
 // declared in the file only, since a variable holds one value.
 type Config struct {
 	// PublicURL is the URL at which browsers reach the portal: only http or https, a host,
@@ -140,7 +140,12 @@ type Config struct {
 		Enroll Enroll `yaml:"enroll"`
 	} `yaml:"two_factor"`
 
-	// SiteTimeZone is the time zone of dates in mails.
+	// Policy is what is asked of the accounts in some groups, whatever panels require: at most 100
+	// items. Of an account's groups the strictest item counts. An item can only ask for more than
+	// two_factor and the panels do.
+	Policy []Policy `yaml:"policy"`
+
+	// SiteTimeZone is the time zone of dates in mails, and of those in policy.
 	SiteTimeZone TimeZone `yaml:"site_time_zone"`
 
 	// Mail is how mails are sent. All mails go to owners of accounts.
@@ -221,6 +226,27 @@ type Config struct {
 	// Panels are the web applications behind the gate: at most 64, each with a host name
 	// of its own and the scheme of public_url.
 	Panels []Panel `yaml:"panels"`
+}
+
+// Policy is what is asked of the accounts in some groups.
+type Policy struct {
+	// Groups are the groups that the item is about; "*" alone stands for every account.
+	Groups []string `yaml:"groups"`
+
+	// TwoFactor is how firmly two-factor authentication is asked: off, observe, nudge or
+	// required. It must be set.
+	TwoFactor Asked `yaml:"two_factor"`
+
+	// From is the day from whose start on it is required, in the time zone of SiteTimeZone.
+	// Absent: at once.
+	From Date `yaml:"from,omitempty"`
+
+	// Methods are the kinds of authenticators that count. Absent: all.
+	Methods []Method `yaml:"methods,omitempty"`
+
+	// Enroll is the condition for setting up the first authenticator, as TwoFactor.Enroll is for
+	// all accounts. Absent: that one.
+	Enroll Enroll `yaml:"enroll,omitempty"`
 }
 
 // Panel is a web application behind the gate.

@@ -135,6 +135,7 @@ func resolve(c Config, isSet func(key string) bool) (Config, []brokenRule) {
 	fault(checkRange(c.MaxHeaderKiB, leastHeaderKiB, mostHeaderKiB), "max_header_kib")
 	c = withUpstream(c, fault)
 	checkPanels(c, isSet, fault)
+	checkPolicy(c, isSet, fault)
 	checkTLS(c, fault)
 	return c, faults
 }

@@ -61,6 +61,31 @@ func Open(ctx context.Context, rawURL string) (*DB, error) {
 	return d, nil
 }
 
+// OpenCurrent opens a database that exists. It doesn't migrate: if the schema isn't this program's,
+// it returns an error.
+func OpenCurrent(ctx context.Context, rawURL string) (*DB, error) {
+	path, ok := strings.CutPrefix(rawURL, "sqlite:")
+	if !ok {
+		return OpenPooled(ctx, rawURL, "") // which needs no connection of its own and refuses an old schema
+	}
+	d, err := openSQLite(path, true)
+	if err != nil {
+		return nil, err
+	}
+	steps := migrations()
+	version, since, err := schemaVersion(ctx, d.read)
+	if newest := steps[len(steps)-1].version; err == nil && version < newest {
+		err = fmt.Errorf("the database has schema version %d; the next start of this program brings it to %d", version, newest)
+	} else if err == nil {
+		err = checkUsable(version, since, newest)
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
 // OpenRestored opens an SQLite file from a backup and migrates it. It writes no
 // copy before the migration, since the backup is one.
 func OpenRestored(ctx context.Context, path string) (*DB, error) {

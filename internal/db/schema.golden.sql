@@ -11,7 +11,7 @@ CREATE TABLE accounts (
 	two_factor_at  BIGINT,
 	created_at     BIGINT NOT NULL,
 	disabled_at    BIGINT
-, verified_email TEXT, email_verified_at BIGINT, refused_email TEXT, email_refused_at BIGINT, password_mailed_at BIGINT, factor_mailed_at BIGINT);
+, verified_email TEXT, email_verified_at BIGINT, refused_email TEXT, email_refused_at BIGINT, password_mailed_at BIGINT, factor_mailed_at BIGINT, two_factor_postponed_at BIGINT);
 
 CREATE INDEX accounts_by_email ON accounts (email_folded);
 

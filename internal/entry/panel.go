@@ -12,8 +12,10 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -26,6 +28,11 @@ type Service struct {
 	Admissions *Admissions // cache of visits and passes
 	Clock      func() time.Time
 	Life       session.Life
+	Policy     policy.Book // what the configuration asks of accounts
+
+	// PolicyClock is Clock, but never earlier than the high-water mark: a clock that was set back
+	// must not end what a policy requires.
+	PolicyClock func() time.Time
 
 	// Checked is called for each request to a panel with the verdict. err is not nil if the
 	// database was unavailable.
@@ -148,6 +155,32 @@ func AdmitPublic() Admission {
 // BearerID returns the id of the visit or pass that identifies the visitor, or "".
 func (v *Visitor) BearerID() string { return v.Visit.ID + v.Pass.ID }
 
+// Requires reports whether a policy now requires two-factor authentication.
+func (s *Service) Requires(p policy.Policy) bool {
+	return p.TwoFactor == policy.Required && p.Requires(s.PolicyClock())
+}
+
+// bearerOf returns what access.Check must know about the visitor. The policy is asked for each
+// request, since its date may have come after a visitor in the cache was read.
+func (s *Service) bearerOf(v *Visitor) access.Bearer {
+	b := v.bearer
+	if b.TwoFactor && authenticator.AAL(b.Proofs) >= 2 {
+		return b // satisfies every policy
+	}
+	b.Required = s.Requires(s.Policy.Of(b.Groups))
+	return b
+}
+
+// PolicyOf returns the policy of an account, or the zero policy without a statement if none is in
+// force.
+func (s *Service) PolicyOf(ctx context.Context, q db.Querier, accountID string) (policy.Policy, error) {
+	if s.Policy.IsEmpty() {
+		return policy.Policy{}, nil
+	}
+	groups, err := account.GroupsOf(ctx, q, accountID)
+	return s.Policy.Of(groups), err
+}
+
 // Identify sets the four identity headers that name the visitor to the panel. They are empty
 // for an anonymous one, so that a client can't set them itself.
 func (v *Visitor) Identify(h http.Header) {
@@ -177,7 +210,11 @@ func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 	if err != nil {
 		return Admission{}, err
 	}
-	a := Admission{Verdict: access.Check(demand, v.bearer, now), Visitor: v, Open: open, at: now}
+	bearer := s.bearerOf(v)
+	if open && bearer.MustEnroll() {
+		v, bearer = anonymous, access.Bearer{} // an open path is all that the account may see, so the panel doesn't get its name
+	}
+	a := Admission{Verdict: access.Check(demand, bearer, now), Visitor: v, Open: open, at: now}
 	if a.Verdict == access.Deny {
 		a.Denied = &NotAdmittedError{panel, v.Owner.Name}
 	}
@@ -253,7 +290,7 @@ func (s *Service) MayEnter(ctx context.Context, held session.Session, owner acco
 		return access.Deny, err
 	}
 	bearer := access.Bearer{
-		SignedIn: true, Proofs: held.Proofs, TwoFactor: !owner.TwoFactorAt.IsZero(), Groups: groups,
+		SignedIn: true, Proofs: held.Proofs, TwoFactor: !owner.TwoFactorAt.IsZero(), Groups: groups, Required: s.Requires(s.Policy.Of(groups)),
 	}
 	return access.Check(demand, bearer, s.Clock()), nil
 }

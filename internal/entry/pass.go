@@ -18,6 +18,7 @@ var (
 	errPassUnknown = errors.New("there is no such pass for this panel, or it was revoked")
 	errPassExpired = errors.New("the pass has expired")
 	errPassGroups  = errors.New("the pass's account has no access here")
+	errPassPolicy  = errors.New("two-factor authentication is required of the pass's account, and its owner hasn't enabled it")
 	errPassProofs  = errors.New("this page requires a newer or stronger sign-in than the one that the pass was made with")
 )
 
@@ -35,7 +36,11 @@ func (s *Service) checkPass(ctx context.Context, panel *access.Panel, demand acc
 	if refused := v.Pass.Scope.Check(r.Request, r.From); refused != nil {
 		return nil, refused, nil
 	}
-	switch access.Check(demand, v.bearer, now) {
+	bearer := s.bearerOf(v)
+	if bearer.MustEnroll() { // also on an open path
+		return nil, errPassPolicy, nil
+	}
+	switch access.Check(demand, bearer, now) {
 	case access.Admit:
 		return v, nil, nil
 	case access.Deny:

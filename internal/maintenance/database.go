@@ -28,6 +28,15 @@ func (d Database) Open(ctx context.Context) (*db.DB, error) {
 	return db.Open(ctx, d.URL)
 }
 
+// OpenCurrent is [Database.Open] for a database that exists, and changes nothing: if it doesn't
+// exist or its schema is older, OpenCurrent returns an error.
+func (d Database) OpenCurrent(ctx context.Context) (*db.DB, error) {
+	if err := d.Exists(ctx); err != nil {
+		return nil, err
+	}
+	return db.OpenCurrent(ctx, d.URL)
+}
+
 // ErrNoPortal means that the database doesn't exist.
 var ErrNoPortal = errors.New("there is no portal")
 

@@ -40,8 +40,8 @@ func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string
 }
 
 // Remove removes one of the owner's authenticators and returns the session's new token. Removing
-// the last one removes the backup codes too (R10), and returns [ErrSuspect] while the password is
-// suspect.
+// the last one removes the backup codes too (R10). It returns [ErrRequired] if the account's policy
+// requires one, and [ErrSuspect] while the password is suspect.
 func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (secret.Text, error) {
 	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
 		name, err := authenticator.NameOf(ctx, tx, me.Account.ID, id)
@@ -69,7 +69,8 @@ func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (sec
 }
 
 // DisableTwoFactor removes all of the owner's authenticators and backup codes, and returns
-// the session's new token. While the password is suspect it returns [ErrSuspect].
+// the session's new token. It returns [ErrRequired] if the account's policy requires one, and
+// [ErrSuspect] while the password is suspect.
 func (m Authenticators) DisableTwoFactor(ctx context.Context, me login.Me) (secret.Text, error) {
 	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
 		left, err := authenticator.Count(ctx, tx, me.Account.ID)
@@ -88,6 +89,11 @@ func (m Authenticators) DisableTwoFactor(ctx context.Context, me login.Me) (secr
 
 // endTwoFactor removes what can't exist without an authenticator and returns what is kept.
 func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me) (kept, error) {
+	if p, err := m.entry.PolicyOf(ctx, tx, me.Account.ID); err != nil {
+		return kept{}, err
+	} else if m.entry.Requires(p) {
+		return kept{}, ErrRequired
+	}
 	// A suspect password without a second factor can't sign in at all, and only an operator
 	// could help. So the owner must change the password first.
 	if suspect, err := password.SuspectSince(ctx, tx, me.Account.ID); err != nil {

@@ -13,14 +13,16 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // NeedsTicket reports whether the account can enrol its next authenticator only through an
-// operator's link: after a reset (F15), or because Options.EnrollByTicket is set.
-func (m Authenticators) NeedsTicket(owner account.Account, twoFactor bool) bool {
-	return owner.EnrollLocked || m.enrollByTicket && !twoFactor
+// operator's link: after a reset (F15), or for its first one if Options.EnrollByTicket is set or
+// its policy p says so.
+func (m Authenticators) NeedsTicket(owner account.Account, p policy.Policy, twoFactor bool) bool {
+	return owner.EnrollLocked || (m.enrollByTicket || p.ByTicket) && !twoFactor
 }
 
 // enrollTicket returns the valid ticket with which the account may open the wizard, or
@@ -54,7 +56,11 @@ func (m Authenticators) BeginEnrollment(ctx context.Context, me login.Me, link s
 		if len(authenticator.OfKind(have, authenticator.TOTP)) >= authenticator.MaxTOTP {
 			return authenticator.ErrLimit
 		}
-		if m.NeedsTicket(me.Account, len(have) > 0) {
+		p, err := m.entry.PolicyOf(ctx, tx, me.Account.ID)
+		if err != nil {
+			return err
+		}
+		if m.NeedsTicket(me.Account, p, len(have) > 0) {
 			if _, err := m.enrollTicket(ctx, tx, me.Account, link); err != nil {
 				return err
 			}
@@ -211,7 +217,11 @@ func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me log
 	if e.first != (len(have) == 0) {
 		return login.ErrGone // another enrolment was confirmed in between
 	}
-	if m.NeedsTicket(me.Account, !e.first) {
+	p, err := m.entry.PolicyOf(ctx, tx, me.Account.ID)
+	if err != nil {
+		return err
+	}
+	if m.NeedsTicket(me.Account, p, !e.first) {
 		if err := m.redeemEnrollTicket(ctx, tx, me.Account, e.ticket, now); err != nil {
 			return err
 		}
@@ -252,6 +262,20 @@ func (m Authenticators) redeemEnrollTicket(ctx context.Context, tx *db.Tx, owner
 		}
 	}
 	return account.SetEnrollLocked(ctx, tx, owner.ID, false)
+}
+
+// Postpone records that the owner doesn't want to enable two-factor authentication yet, so that the
+// page after a sign-in doesn't ask for a while; see policy.Policy.Reminds. While no such page is
+// due, it changes nothing.
+func (m Authenticators) Postpone(ctx context.Context, me login.Me) error {
+	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
+		p, err := m.entry.PolicyOf(ctx, tx, me.Account.ID)
+		now := m.login.Clock()
+		if err != nil || !p.Reminds(me.Account.TwoFactorPostponedAt, now) {
+			return err
+		}
+		return account.PostponeTwoFactor(ctx, tx, me.Account.ID, now)
+	})
 }
 
 // CancelEnrollment removes a pending enrolment of the session.

@@ -30,8 +30,8 @@ type Service struct {
 type Options struct {
 	Login *login.Service
 	Entry *entry.Service
-	// EnrollByTicket requires an operator's link for every account's first authenticator,
-	// not only after a reset.
+	// EnrollByTicket requires an operator's link for every account's first authenticator, not only
+	// after a reset or where the account's policy asks for one.
 	EnrollByTicket bool
 	// MailLink mails an operator's link to an account, see recovery.Service.MailLink.
 	MailLink func(ctx context.Context, tx *db.Tx, kind mail.LinkKind, owner account.Account, now time.Time) error
@@ -59,6 +59,9 @@ var (
 	ErrReplaced = errors.New("backup codes were replaced already")
 	// ErrSuspect means that the owner must change the suspect password first.
 	ErrSuspect = errors.New("the suspect password must be changed first")
+	// ErrRequired means that the account must keep an authenticator, since its policy requires
+	// two-factor authentication.
+	ErrRequired = errors.New("two-factor authentication is required of the account")
 	// ErrLocked means that the account can enrol only with an operator's link.
 	ErrLocked = errors.New("enrolment needs an administrator's link")
 	// ErrOtherName means that the typed name isn't that of the link's account.

@@ -73,6 +73,10 @@ func (f *Frame) Day(at time.Time) template.HTML {
 	return f.timeElement(at, " data-day", f.catalogue.Day)
 }
 
+// SiteDay returns a date as text, in the time zone of at. Scripts don't convert it to the browser's
+// zone: it is for days that begin at the same moment for all users.
+func (f *Frame) SiteDay(at time.Time) string { return f.catalogue.Day(at) }
+
 // TimeOfDay returns a <time> that shows the time of day, for a list below a date.
 func (f *Frame) TimeOfDay(at time.Time) template.HTML {
 	return f.timeElement(at, " data-clock", func(at time.Time) string {

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -22,9 +23,10 @@ type Request struct {
 	Me login.Me
 
 	// Set if the route requires a session:
-	TwoFactor bool // the account has a second authenticator
-	CodesLeft int  // unused backup codes
-	Wrong     int  // wrong codes that others typed after the correct password
+	TwoFactor bool          // the account has a second authenticator
+	CodesLeft int           // unused backup codes
+	Policy    policy.Policy // what the configuration asks of the account
+	Wrong     int           // wrong codes that others typed after the correct password
 
 	form     *Form // of the first ReadForm
 	hasAdmin bool  // as in [SiteOptions]

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/forwardauth"
 	"github.com/sallyport/sallyport/internal/gateway"
+	"github.com/sallyport/sallyport/internal/policy"
 )
 
 // groupTime is how long reading the groups may take; a start and a reload wait for it.
@@ -57,8 +58,8 @@ func Panels(cfg config.Config) ([]*access.Panel, error) {
 	return all, nil
 }
 
-// warnOfEmptyGroups logs each group that a panel requires and that has no accounts: most
-// likely its name is misspelled.
+// warnOfEmptyGroups logs each group that a panel requires or a policy names, and that has no
+// accounts: most likely its name is misspelled.
 func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, groupTime)
 	defer cancel()
@@ -70,6 +71,13 @@ func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	known := map[string]bool{}
 	for _, g := range all {
 		known[g.Name] = g.Members > 0
+	}
+	for _, item := range cfg.Policy {
+		for _, group := range item.Groups {
+			if group != policy.Everybody && !known[group] {
+				p.Log.Warn(fmt.Sprintf("group %s has no accounts, so a policy for it asks nothing of anybody; add one: sallyport group add %[1]s; sallyport group join %[1]s NAME", group), "group", group)
+			}
+		}
 	}
 	for _, panel := range cfg.Panels {
 		groups := slices.Clone(panel.Groups)

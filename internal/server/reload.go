@@ -28,13 +28,13 @@ func (s *swapHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *swapHandler) set(handler http.Handler) { s.current.Store(&handler) }
 
-// Reload puts the panels, trusted proxies and certificate files of cfg in force while the
-// server runs. err is the error of reading cfg. If it isn't nil, or cfg can't be used, the
+// Reload puts the panels, policies, trusted proxies and certificate files of cfg in force while
+// the server runs. err is the error of reading cfg. If it isn't nil, or cfg can't be used, the
 // previous configuration stays in force, Reload returns the error, and the log, /readyz
 // and a metric show it (F10 in docs/threat-model.md).
 func (p *Portal) Reload(cfg config.Config, err error) error {
 	next := p.Config
-	next.Panels, next.TrustedProxies = cfg.Panels, cfg.TrustedProxies
+	next.Panels, next.TrustedProxies, next.Policy = cfg.Panels, cfg.TrustedProxies, cfg.Policy
 	if len(next.TLS.Certificates) > 0 && len(cfg.TLS.Certificates) > 0 {
 		next.TLS.Certificates = cfg.TLS.Certificates
 	}
@@ -53,6 +53,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 		p.Log.Error("the configuration is faulty, so the previous one stays in force; correct the file and reload again", "reason", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return err
 	}
+	p.Entry.Policy.Set(policyItems(next))
 	p.setRouter(built)
 	p.redirect.set(newRedirect(next, p.certificates))
 	p.faulty.Store(false)
@@ -60,6 +61,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	p.refusesAll.Store(refusesEveryRequest(next))
 	p.logWarnings(next)
 	p.warnOfEmptyGroups(context.Background(), next)
+	p.logPolicy(context.Background(), next)
 	if changed := config.ChangedKeys(next, cfg); len(changed) > 0 {
 		p.Log.Warn("some changed settings take effect only at a start: restart the server to use them", "settings", strings.Join(changed, ", "))
 	}

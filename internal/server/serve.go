@@ -139,6 +139,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		p.Log.Warn("this node couldn't report its keys and will try again", "reason", err.Error())
 	}
 	p.warnOfEmptyGroups(ctx, p.Config)
+	p.logPolicy(ctx, p.Config)
 	if p.OnReady != nil {
 		if err := p.OnReady(); err != nil {
 			listener.Close()

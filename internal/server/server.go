@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/outbox"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/recovery"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -128,6 +129,14 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		DB: d, Admissions: entry.NewAdmissions(d), Clock: reference, Checked: counts.countCheck(),
 		Life: session.Life{Idle: time.Duration(cfg.Session.Idle), Absolute: time.Duration(cfg.Session.Absolute)},
 	}
+	gate.PolicyClock = func() time.Time {
+		at := now()
+		if believed := watch.Believed(at); believed.After(watch.Reference(at)) {
+			return believed
+		}
+		return watch.Reference(at)
+	}
+	gate.Policy.Set(policyItems(cfg))
 	service := &login.Service{
 		DB: d, Ring: ring,
 		Clock:     reference,
@@ -167,6 +176,10 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	}
 	p.reporter = maintenance.Reporter{DB: d, Node: p.cluster.Self, Name: nodeName(cfg.Listen), Ring: ring, Now: time.Now, Clock: func() time.Time { return service.Clock() }}
 	counts.registerReload(&p.faulty)
+	counts.registerPolicy(func(ctx context.Context, least policy.Level) (int, error) {
+		groups, everybody := gate.Policy.Groups(least)
+		return countWithout(ctx, d.Reader(), groups, everybody)
+	}, now)
 	if cfg.TerminatesTLS() {
 		p.certificates = certs.New(certificatesOf(cfg), now, log)
 		counts.registerCertificates(p.certificates)

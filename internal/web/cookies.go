@@ -13,6 +13,7 @@ import (
 const (
 	attemptCookie = "sallyport-attempt" // an unfinished sign-in; never accepted as a session
 	ticketCookie  = "sallyport-ticket"  // the token of an operator's link, until the wizard uses it
+	onwardCookie  = "sallyport-onward"  // the page that a policy kept the browser from
 	nameCookie    = "sallyport-name"    // the name of the account whose link was used, for the sign-in page
 	unlockCookie  = "sallyport-unlock"  // binds mailed links that let the browser in to it
 	weakCookie    = "sallyport-weak"    // why a password that was just set is weak, until a page has said so

@@ -84,6 +84,11 @@ func (s signIn) postPassword(req *page.Request) error {
 	case err != nil:
 		return err
 	}
+	if progress.Stage == login.StageDone { // with the password alone
+		if err := s.remind(req, &progress); err != nil {
+			return err
+		}
+	}
 	return s.advance(req, progress)
 }
 

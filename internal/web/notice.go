@@ -28,6 +28,7 @@ var notices = map[string]struct {
 	"added":             {"ok", locale.Say("notice.added")},
 	"renamed":           {"ok", locale.Say("notice.renamed")},
 	"removed":           {"ok", locale.Say("notice.removed")},
+	"must_keep":         {"warn", locale.Say("notice.must_keep")},
 	"suspect":           {"warn", locale.Say("notice.suspect")},
 	"disabled":          {"ok", locale.Say("notice.disabled")},
 	"password_changed":  {"ok", locale.Say("notice.password_changed")},

@@ -225,6 +225,7 @@ type securityPage struct {
 	CodesUnconfirmed  bool            // the owner hasn't confirmed that the backup codes are saved
 	AtLimit           bool            // no further authenticator may be added
 	EnrollLocked      bool            // the wizard opens only through an operator's link
+	Required          bool            // the account must keep an authenticator
 	StepsDone         int             // how many of the three steps of the security check are done
 	PasswordAdvice    *locale.Message // why the password should be changed; nil: it needn't be
 	PasswordError     *locale.Message
@@ -288,7 +289,16 @@ type authenticatorRow struct {
 
 type newAuthenticatorPage struct {
 	page.Frame
-	First bool // the enrolment enables two-factor authentication
+	First     bool // the enrolment enables two-factor authentication
+	Required  bool // nothing else is open to the account until then
+	NeedsLink bool // the wizard opens only through an operator's link
+}
+
+// reminderPage is the page after a sign-in that asks to enable two-factor authentication.
+type reminderPage struct {
+	page.Frame
+	From      time.Time // the day from which it is required, in the site's time zone; zero: it is recommended
+	NeedsLink bool      // the wizard opens only through an operator's link
 }
 
 type wizardPage struct {

@@ -129,14 +129,19 @@ func (s *server) panelRequiringTwoFactor(req *page.Request) *access.Panel {
 	return s.panelOfReturn(s.Cookie(req.Request, page.ReturnCookie))
 }
 
-// redirectedToPanel redirects a user who has enabled two-factor authentication to the panel that
-// requires it, once. It reports whether it did.
-func (s *server) redirectedToPanel(req *page.Request) bool {
-	path := s.Cookie(req.Request, page.ReturnCookie)
-	if path == "" || !req.TwoFactor {
+// redirectedBack redirects a user who has enabled two-factor authentication, once, to the panel that
+// requires it or to the page from which a policy kept the browser. It reports whether it did.
+func (s *server) redirectedBack(req *page.Request) bool {
+	if !req.TwoFactor {
 		return false
 	}
-	s.SetCookie(req.W, page.ReturnCookie, "", 0)
-	s.redirect(req, login.CheckReturn(path))
-	return true
+	for _, name := range []string{page.ReturnCookie, onwardCookie} {
+		if path := s.Cookie(req.Request, name); path != "" {
+			s.SetCookie(req.W, page.ReturnCookie, "", 0)
+			s.SetCookie(req.W, onwardCookie, "", 0)
+			s.redirect(req, login.CheckReturn(path))
+			return true
+		}
+	}
+	return false
 }

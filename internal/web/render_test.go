@@ -164,6 +164,7 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 		"/login/backup-code":                       "backup_code return",
 		"/login/new-password":                      "username new_password return",
 		"/login/cancel":                            "",
+		"/two-factor/later":                        "",
 		"/forgot":                                  "username",
 		"/unlock":                                  "ticket",
 		"/unlock/ask":                              "username",

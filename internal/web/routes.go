@@ -21,6 +21,17 @@ func (r route) changesSignIn() bool {
 	return r.needs == access.Fresh && strings.HasPrefix(r.pattern, "POST ") && !strings.HasSuffix(r.pattern, "/confirm")
 }
 
+// leadsToTwoFactor reports whether the route is part of the way to two-factor authentication. It is
+// open to an account that must enable it first, as are the public routes, such as the sign-out.
+func (r route) leadsToTwoFactor() bool {
+	switch _, path, _ := strings.Cut(r.pattern, " "); path {
+	case reauthenticatePath, newAuthenticatorPath, "/settings/security/authenticators", "/settings/security/authenticators/{id}",
+		"/settings/security/authenticators/{id}/confirm", "/settings/security/authenticators/{id}/cancel":
+		return true
+	}
+	return false
+}
+
 // routes returns all routes of the portal, with their requirements. A handler reads a form,
 // calls one function, and shows a page or redirects.
 func (s *server) routes() []route {
@@ -28,6 +39,9 @@ func (s *server) routes() []route {
 		{"GET /{$}", access.Session, panels{s}.getHome},
 		{"GET /continue", access.Session, panels{s}.getContinue},
 		{"GET /enter", access.Session, panels{s}.getEnter}, // compares the session with the panel's demand
+
+		{"GET /two-factor", access.Session, security{s}.getReminder},
+		{"POST /two-factor/later", access.Session, security{s}.postLater},
 
 		{"GET /setup", access.Public, setUp{s}.getSetup},
 		{"POST /setup", access.Public, setUp{s}.postSetup},

@@ -68,6 +68,8 @@ func samples(person string) []sample {
 	only.Frame, only.StepsDone, only.AtLimit, only.CodesUnconfirmed = many, 3, true, false
 	only.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at, Only: true}}
 	only.PasswordError = locale.Say("password.wrong")
+	mustKeep := only
+	mustKeep.Required, mustKeep.PasswordError = true, nil
 	renamed := on
 	renamed.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, Typed: person, Error: locale.Say("name.character", "character", "U+202E")}}
 	spent := on
@@ -158,8 +160,14 @@ func samples(person string) []sample {
 		{"security", "on", &on},
 		{"security", "only", &only},
 		{"security", "spent", &spent},
+		{"security", "must-keep", &mustKeep},
 		{"security", "renamed", &renamed},
 		{"new-authenticator", "required", &newAuthenticatorPage{Frame: wizard.Frame, First: true}},
+		{"new-authenticator", "policy", &newAuthenticatorPage{Frame: inside("wizard.title_first", ""), First: true, Required: true}},
+		{"new-authenticator", "link", &newAuthenticatorPage{Frame: inside("wizard.title_first", ""), First: true, Required: true, NeedsLink: true}},
+		{"reminder", "nudge", &reminderPage{Frame: outside("reminder.title")}},
+		{"reminder", "date", &reminderPage{Frame: outside("reminder.title"), From: at}},
+		{"reminder", "link", &reminderPage{Frame: outside("reminder.title"), From: at, NeedsLink: true}},
 		{"new-authenticator", "more", &newAuthenticatorPage{Frame: inside("wizard.title_more", "security")}},
 		{"wizard", "first", &wizard},
 		{"wizard", "more", &wizardMore},

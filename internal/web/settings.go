@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/page"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 func (s security) getSettings(req *page.Request) error {
@@ -92,9 +93,10 @@ func (s security) securityPage(req *page.Request) (securityPage, error) {
 	if err != nil {
 		return data, err
 	}
+	data.Required = s.Entry.Requires(req.Policy)
 	data.MaxName = authenticator.MaxNameRunes
 	data.AtLimit = len(authenticator.OfKind(mine, authenticator.TOTP)) >= authenticator.MaxTOTP
-	data.EnrollLocked = s.Manage.Authenticators.NeedsTicket(me, req.TwoFactor) && s.Cookie(req.Request, ticketCookie) == ""
+	data.EnrollLocked = s.Manage.Authenticators.NeedsTicket(me, req.Policy, req.TwoFactor) && s.Cookie(req.Request, ticketCookie) == ""
 	switch {
 	case data.Wrong > 0:
 		data.PasswordAdvice = locale.Say("security.password_known")
@@ -126,7 +128,7 @@ func (s security) redirectToSecurity(req *page.Request) error {
 }
 
 func (s security) getSecurity(req *page.Request) error {
-	if s.redirectedToPanel(req) {
+	if s.redirectedBack(req) {
 		return nil
 	}
 	data, err := s.securityPage(req)
@@ -172,15 +174,7 @@ func (s security) postPasswordChange(req *page.Request) error {
 
 func (s security) postDisable(req *page.Request) error {
 	token, err := s.Manage.Authenticators.DisableTwoFactor(req.Context(), req.Me)
-	if errors.Is(err, manage.ErrSuspect) {
-		s.redirect(req, "/settings/security", "notice", "suspect")
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	s.redirectWithSession(req, token, "/settings/security", "notice", "disabled")
-	return nil
+	return s.answerRemoval(req, token, err, "disabled")
 }
 
 func (s security) postBackupCodes(req *page.Request) error {
@@ -275,14 +269,22 @@ func nameMessage(err error, maxLength int) *locale.Message {
 
 func (s security) postRemove(req *page.Request) error {
 	token, err := s.Manage.Authenticators.Remove(req.Context(), req.Me, req.ID())
-	if errors.Is(err, manage.ErrSuspect) {
+	return s.answerRemoval(req, token, err, "removed")
+}
+
+// answerRemoval answers a request to remove authenticators, with the session's new token or the
+// error of the removal. notice is the name of the notice if it succeeded.
+func (s security) answerRemoval(req *page.Request, token secret.Text, err error, notice string) error {
+	switch {
+	case errors.Is(err, manage.ErrSuspect):
 		s.redirect(req, "/settings/security", "notice", "suspect")
-		return nil
-	}
-	if err != nil {
+	case errors.Is(err, manage.ErrRequired):
+		s.redirect(req, "/settings/security", "notice", "must_keep")
+	case err != nil:
 		return err
+	default:
+		s.redirectWithSession(req, token, "/settings/security", "notice", notice)
 	}
-	s.redirectWithSession(req, token, "/settings/security", "notice", "removed")
 	return nil
 }
 

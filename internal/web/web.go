@@ -162,8 +162,15 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 			return
 		}
 	}
-	bearer := access.Bearer{SignedIn: req.IsSignedIn(), Proofs: req.Me.Session.Proofs, TwoFactor: req.TwoFactor}
-	switch access.Check(access.Demand{Requirement: route.needs}, bearer, s.Login.Clock()) {
+	bearer := access.Bearer{
+		SignedIn: req.IsSignedIn(), Proofs: req.Me.Session.Proofs, TwoFactor: req.TwoFactor,
+		Required: !route.leadsToTwoFactor() && s.Entry.Requires(req.Policy),
+	}
+	needs := route.needs
+	if route.pattern == "GET "+newAuthenticatorPath && s.mustEnroll(req) {
+		needs = access.Session // the page first says why; its form asks for the password
+	}
+	switch access.Check(access.Demand{Requirement: needs}, bearer, s.Login.Clock()) {
 	case access.Admit:
 		if err := route.handle(req); err != nil {
 			s.fail(req, err)
@@ -176,6 +183,8 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 		s.redirect(req, "/login", "return", returnPathOf(r))
 	case access.Reauthenticate:
 		s.redirect(req, "/reauthenticate", "return", returnPathOf(r))
+	case access.Enroll:
+		s.redirectToEnrollment(req)
 	default:
 		s.fail(req, page.ErrForbidden)
 	}
@@ -196,6 +205,9 @@ func (s *server) identify(req *page.Request, needs access.Requirement) error {
 		return nil
 	}
 	s.Entry.NoteSessionUse(held)
+	if req.Policy, err = s.Entry.PolicyOf(req.Context(), s.Login.DB.Reader(), owner.ID); err != nil {
+		return err
+	}
 	if req.TwoFactor, req.CodesLeft, err = s.Login.SecondFactor(req.Context(), owner); err != nil || !req.TwoFactor {
 		return err
 	}

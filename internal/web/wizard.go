@@ -22,22 +22,28 @@ const newAuthenticatorPath = "/settings/security/authenticators/new"
 // panel shares the portal's host, the form of the Security tab starts it, with fields for proofs.
 func (s security) getNewAuthenticator(req *page.Request) error {
 	hasLink := s.Cookie(req.Request, ticketCookie) != ""
+	required := s.mustEnroll(req)
 	switch {
-	case s.redirectedToPanel(req):
+	case s.redirectedBack(req):
 		return nil
-	case s.isShared() && hasLink:
+	case s.isShared() && hasLink && !required: // otherwise the Security tab isn't open
 		s.redirect(req, "/settings/security#two-factor", "notice", "link")
 		return nil
-	case s.isShared():
+	case s.isShared() && !required:
 		s.redirect(req, "/settings/security#two-factor", "notice", "required")
 		return nil
 	}
-	data := newAuthenticatorPage{Frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: !req.TwoFactor}
+	tab := "security"
+	if required {
+		tab = "" // the tabs would only lead back here
+	}
+	data := newAuthenticatorPage{Frame: s.frameOf(req, locale.Say("wizard.title_more"), tab), First: !req.TwoFactor, Required: required}
+	data.NeedsLink = s.Manage.Authenticators.NeedsTicket(req.Me.Account, req.Policy, req.TwoFactor) && !hasLink
 	if data.First {
 		data.Title = locale.Say("wizard.title_first")
 	}
 	switch panel := s.panelRequiringTwoFactor(req); {
-	case panel != nil:
+	case panel != nil && !required:
 		data.Notice = requiredBy(panel)
 	case hasLink:
 		data.Notice = linkNotice()
@@ -77,7 +83,7 @@ func (s security) wizardPage(req *page.Request, id string) (wizardPage, error) {
 	}
 	if data.First {
 		data.Title = locale.Say("wizard.title_first")
-		if panel := s.panelRequiringTwoFactor(req); panel != nil {
+		if panel := s.panelRequiringTwoFactor(req); panel != nil && !s.mustEnroll(req) {
 			data.Notice = requiredBy(panel)
 		}
 	}

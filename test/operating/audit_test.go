@@ -101,6 +101,7 @@ var webEvents = map[string][]struct {
 			w.owner.Post("/reauthenticate", "password", "wrong", "code", w.phone.Code(0), "return", "/")
 		}, want: "sign_in_failed:refused"},
 	},
+	"/two-factor/later": {{none: "it changes when a page asks again, and nothing about signing in"}},
 	"/settings/profile": {{do: func(w *auditWalk) { w.owner.Post("/settings/profile", "display_name", "Ada L.") }, want: "profile_changed:done"}},
 	"/settings/sessions/{id}/revoke": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/sessions/" + idOf(w, "sessions") + "/revoke")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -221,6 +222,9 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 		"/setup": p.Browser(t).Get("/setup?ticket=" + token.Reveal()), "wizard": b.Get("/settings/security/authenticators/" + wizard.ID),
 		"new codes": b.Post("/settings/security/backup-codes"), "pass": shown, "/settings/security/passes/new": b.Get("/settings/security/passes/new"),
 	}
+	p.Entry.Policy.Set([]policy.Item{{Groups: []string{policy.Everybody}, Policy: policy.Policy{TwoFactor: policy.Nudge}}})
+	pages["/two-factor"] = dora.Get("/two-factor")
+	p.Entry.Policy.Set(nil)
 	for _, path := range []string{"/", "/reauthenticate", "/reauthenticate?backup=1", "/settings/profile", "/settings/security", "/settings/sessions", "/settings/activity"} {
 		pages[path] = b.Get(path)
 	}
