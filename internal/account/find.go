@@ -24,7 +24,7 @@ const (
 	WithRole         Filter = "role" // other than member
 )
 
-// conditions are those of the filters in SQL, exactly as the indexes have them.
+// conditions are the SQL conditions of the filters, exactly as in the indexes.
 var conditions = map[Filter]string{
 	Every:            ``,
 	WithOneFactor:    ` AND two_factor_at IS NULL`,
@@ -51,21 +51,21 @@ type Found struct {
 	Key string // the account's name, or its folded address
 }
 
-// lastRune is later than every character of a name or an address: neither may have a noncharacter.
+// lastRune sorts after every character that a name or an address may have.
 const lastRune = "\U0010FFFF"
 
-// Find returns the first n accounts of a list, in the order of their keys' bytes. With a prefix,
-// an account whose name and address both begin so is there by its name, and perhaps once more by
-// its address if that is on another page: each page is read from two ranges of indexes, at the same
-// cost anywhere in a list of any length. Unlike the functions that return one account, Find also
-// returns accounts with an unknown role.
+// Find returns the first n accounts of a list, in the order of their keys' bytes. Each page is
+// read from two ranges of indexes, one of names and one of addresses, so that every page of a
+// list of any length costs the same. So with a prefix, an account can occur on two pages, if both
+// its name and its address begin with the prefix. Unlike the functions that return one account,
+// Find also returns accounts with an unknown role.
 func Find(ctx context.Context, q db.Querier, s Search, n int) ([]Found, error) {
 	if !s.Filter.IsKnown() {
 		return nil, fmt.Errorf("there is no filter %q", string(s.Filter))
 	}
 	prefix, ok := normalPrefix(s.Prefix)
 	if !ok {
-		return nil, nil // no name or address begins so
+		return nil, nil // no name or address has such a beginning
 	}
 	var all []Found
 	for _, column := range columnsOf(prefix) {
@@ -87,7 +87,8 @@ func Find(ctx context.Context, q db.Querier, s Search, n int) ([]Found, error) {
 	return slices.DeleteFunc(all, func(f Found) bool { return f.Key != f.Name && shown[f.ID] }), nil
 }
 
-// columnsOf returns the columns in which accounts are found. Without a prefix, each has a name.
+// columnsOf returns the columns by which accounts are found. Without a prefix that is the name,
+// which every account has.
 func columnsOf(prefix string) []string {
 	if prefix == "" {
 		return []string{"name"}
@@ -110,8 +111,8 @@ func scanFound(scan db.Scan) (f Found, err error) {
 	return f, err
 }
 
-// normalPrefix returns the form of the beginning of a name or an address in which keys are stored;
-// ok is false if no key begins so.
+// normalPrefix returns the form of the beginning of a name or an address in which keys are
+// stored; ok is false if no key can begin with it.
 func normalPrefix(typed string) (prefix string, ok bool) {
 	typed = strings.TrimSpace(typed)
 	if len(typed) > maxEmailBytes || !utf8.ValidString(typed) || strings.ContainsRune(typed, 0) {

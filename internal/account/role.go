@@ -7,8 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Role is what an account may do with other accounts, as it is stored. access.May decides what
-// that is.
+// Role is the stored text of an account's role. access.May decides what an account with a role
+// may do with other accounts.
 type Role string
 
 // The roles. Reading an account with any other role is an error (F3).
@@ -16,13 +16,13 @@ const (
 	Member        Role = "member"
 	Auditor       Role = "auditor"
 	HelpDesk      Role = "helpdesk"
-	Administrator Role = "operator" // the word of version 0.1, whose operators become administrators
+	Administrator Role = "operator" // the text of version 0.1, where the role was called operator
 )
 
 // Roles returns all roles; each has the rights of those before it.
 func Roles() []Role { return []Role{Member, Auditor, HelpDesk, Administrator} }
 
-// Name returns the name of the role as commands and programs know it.
+// Name returns the name of the role in commands and the audit log.
 func (r Role) Name() string {
 	if r == Administrator {
 		return "administrator"
@@ -30,7 +30,7 @@ func (r Role) Name() string {
 	return string(r)
 }
 
-// RoleNamed returns the role with that name; ok is false if there is none.
+// RoleNamed returns the role with that name; ok is false for an unknown name.
 func RoleNamed(name string) (role Role, ok bool) {
 	for _, r := range Roles() {
 		if r.Name() == name {

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// UnlockLife is how long the link works that lets a browser in, once its mail is sent. The
-	// owner waits for it.
+	// UnlockLife is how long a link that lets a browser in works after its mail is sent. It is
+	// short, since the owner waits for the mail.
 	UnlockLife = 15 * time.Minute
 
 	// codeSymbols is the length of the code that a link shows outside of the browser that
@@ -31,21 +31,22 @@ const (
 var (
 	// ErrOtherBrowser means that another browser asked for the link.
 	ErrOtherBrowser = errors.New("another browser asked for the link")
-	// ErrWrongCode means that the browser asked for no link with the typed code that still works.
+	// ErrWrongCode means that no valid link for which the browser asked has the typed code.
 	ErrWrongCode = errors.New("no link has that code")
 )
 
-// AskUnlock asks for a mail with a link that lets the browser try the password of an account again
-// while only known browsers may. asker is the secret in the browser's cookie, to which the link is
-// bound. What it shows and returns is the same as of [Service.AskReset]. Three mails a day are sent,
-// and only while the account is shielded.
+// AskUnlock requests a mail with a link that lets the browser try passwords of an account while
+// the account is shielded: then only known browsers may try. asker is the secret in the browser's
+// cookie, to which the link is bound. Like [Service.AskReset], AskUnlock doesn't reveal whether
+// the account exists, and it returns the same errors. Three mails a day are sent, and only while
+// the account is shielded.
 func (s *Service) AskUnlock(ctx context.Context, typed, asker string, from login.Browser) error {
 	return s.ask(ctx, mail.Unlock, typed, asker, from)
 }
 
-// OpenUnlock returns the account of the link with this token and, unless the browser asked for the
-// link itself, the code to type where it was asked for. It changes nothing. It returns
-// [ticket.ErrInvalid] if the link isn't valid.
+// OpenUnlock returns the account of the link with this token. If another browser asked for the
+// link, it also returns the code to type there. It only reads. It returns [ticket.ErrInvalid] if
+// the link isn't valid.
 func (s *Service) OpenUnlock(ctx context.Context, token, asker string) (owner account.Account, code string, err error) {
 	link, owner, d, err := s.open(ctx, s.Login.DB.Reader(), token, ticket.Unlock)
 	if err == nil && !isAsker(link, asker) {
@@ -59,9 +60,10 @@ func isAsker(link ticket.Ticket, asker string) bool {
 	return asker != "" && subtle.ConstantTimeCompare(secret.Hash(asker), link.Browser) == 1
 }
 
-// Unlock redeems the link with this token in the browser that asked for it: the browser may try
-// passwords of the account, as [device.LetIn] says. It returns the new value of the device cookie.
-// It opens no session and empties no bucket. It returns [ticket.ErrInvalid] or [ErrOtherBrowser].
+// Unlock redeems the link with this token in the browser that asked for it. Then the browser may
+// try passwords of the account; see [device.LetIn]. Unlock returns the new value of the device
+// cookie. It opens no session and refills no budget. It returns [ticket.ErrInvalid] or
+// [ErrOtherBrowser].
 func (s *Service) Unlock(ctx context.Context, token, asker string, from login.Browser) (cookie secret.Text, owner account.Account, err error) {
 	link, owner, _, err := s.open(ctx, s.Login.DB.Reader(), token, ticket.Unlock)
 	if err == nil && !isAsker(link, asker) {
@@ -73,10 +75,10 @@ func (s *Service) Unlock(ctx context.Context, token, asker string, from login.Br
 	return s.letIn(ctx, link, throttle.Reservation{}, from)
 }
 
-// UnlockByCode is [Service.Unlock] for a code that [Service.OpenUnlock] returned in another browser.
-// Each link allows three codes. A code that is wrong, one past the third, and one of a browser that
-// asked for an account that doesn't exist all return [ErrWrongCode] after the same work. It returns
-// a [*login.WaitError] after too many from the browser's network.
+// UnlockByCode is [Service.Unlock] for a code that [Service.OpenUnlock] returned in another
+// browser. Each link allows three codes. It returns [ErrWrongCode] for a wrong code, after the
+// third code, and in a browser that asked for an account that doesn't exist, each time after the
+// same work. It returns a [*login.WaitError] after too many codes from the browser's network.
 func (s *Service) UnlockByCode(ctx context.Context, asker, typed string, from login.Browser) (cookie secret.Text, owner account.Account, err error) {
 	code, ok := secret.NormalizeTyped(typed, codeSymbols)
 	if !ok || asker == "" {
@@ -85,7 +87,7 @@ func (s *Service) UnlockByCode(ctx context.Context, asker, typed string, from lo
 	var links []ticket.Ticket
 	reservation, verdict, err := s.Login.Ledger.ReserveFunc(ctx, func(tx *db.Tx) (tries []throttle.Try, err error) {
 		links, err = ticket.TryCode(ctx, tx, secret.Hash(asker), s.Login.Clock())
-		return throttle.PrefixTries(from.Address, ""), err // of no account, so that all count as one
+		return throttle.PrefixTries(from.Address, ""), err // without an account, so that the tries for all accounts count together
 	})
 	if err == nil {
 		err = s.Login.RefusalError(verdict)
@@ -109,8 +111,8 @@ func (s *Service) UnlockByCode(ctx context.Context, asker, typed string, from lo
 	return cookie, owner, ErrWrongCode
 }
 
-// letIn redeems a link for the browser that asked for it, and gives back what a code cost its
-// network. It returns [ticket.ErrInvalid] if the link isn't valid any more.
+// letIn redeems a link for the browser that asked for it, and gives back r, the try that a code
+// cost its network. It returns [ticket.ErrInvalid] if the link isn't valid any more.
 func (s *Service) letIn(ctx context.Context, link ticket.Ticket, r throttle.Reservation, from login.Browser) (cookie secret.Text, owner account.Account, err error) {
 	err = s.Login.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := locked(ctx, tx, link.AccountID); errors.Is(err, ErrMoot) {

@@ -15,18 +15,19 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// A shielded account refuses passwords of browsers that it doesn't know. Its owner gets a mail with
-// a link that lets the browser in, and opens it there. If the mail is read on another device, the
-// link shows a code, which the owner types in the browser that asked.
+// A shielded account accepts passwords from known browsers only. Its owner can get a mail with a
+// link that lets another browser in, and opens the link in that browser. If the owner reads the
+// mail on another device, the link shows a code there, which the owner types in the browser that
+// asked.
 
-// postAskUnlock asks for a mail with a link that lets the browser in. Its answer is the same for
-// any name.
+// postAskUnlock requests a mail with a link that lets the browser in. The answer is the same for
+// every name.
 func (s recoveries) postAskUnlock(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
 	}
-	// A second link works in the browser beside the first one.
+	// Keep the cookie, so that the browser can use a second link as well as the first one.
 	asker := s.Cookie(req.Request, unlockCookie)
 	if !secret.IsToken(asker) {
 		asker = secret.NewToken().Reveal()
@@ -55,8 +56,8 @@ func unlockCode() unlockCodePage {
 	return unlockCodePage{Frame: page.Frame{Title: locale.Say("unlock_code.title")}}
 }
 
-// getUnlock shows the page of a mailed link, which stays unused, or without one the page on which
-// the browser that asked waits.
+// getUnlock shows the page of a mailed link, which stays unused. Without a link it shows the page
+// with the form for the code.
 func (s recoveries) getUnlock(req *page.Request) error {
 	if !req.URL.Query().Has("ticket") {
 		if !s.Recovery.HasMail() {
