@@ -11,7 +11,7 @@
 //
 // Programs of mail servers open every link, run the scripts of its page and press its buttons. So
 // opening a link changes nothing, and each form needs something that such a program doesn't have:
-// a new password, the browser that asked, a session of the account, or the address to restore. No
-// link opens a session or makes the next sign-in easier. Within [account.MailPause] mail can
-// replace the password or the second factor of an account, never both.
+// a new password, the browser that asked, a session of the account, its name, or the address to
+// restore. No link opens a session or makes the next sign-in easier. Within [account.MailPause]
+// mail can replace the password or the second factor of an account, never both.
 package recovery
