@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { test, expect, run } from './portal.js';
-import { path, signIn } from './person.js';
+import { path, signIn, typePassword } from './person.js';
 
 test.use({ mail: true });
 
@@ -37,6 +37,23 @@ const kinds = {
 			await page.getByLabel('New password', { exact: true }).fill('four walks, and one more');
 			await page.getByRole('button', { name: 'Set password' }).click();
 			await expect(page.getByRole('status')).toHaveText('Your new password is set.');
+		},
+	},
+	Unlock: {
+		path: '/unlock', to: 'ada@example.com',
+		async ask(page, portal) {
+			await portal.shield('ada');
+			const context = await page.context().browser().newContext({ baseURL: portal.url });
+			this.asker = await context.newPage();
+			await typePassword(this.asker, { name: 'ada', password: 'ada likes long walks' });
+			await this.asker.getByRole('button', { name: 'Email me a link' }).click();
+			await expect(this.asker).toHaveURL('/unlock');
+		},
+		async use(page, link) {
+			await this.asker.goto(link);
+			await this.asker.getByRole('button', { name: 'Allow it' }).click();
+			await expect(this.asker.getByRole('status')).toContainText('This browser may sign in now.');
+			await this.asker.context().close();
 		},
 	},
 	VerifyEmail: { path: '/settings/profile/email/confirm', to: 'ada@example.org', ask: (page) => changeAddress(page, 'ada@example.org'), use: confirm },
