@@ -9,7 +9,7 @@ import (
 // mostPolicies is how many items the list of policies can show clearly.
 const mostPolicies = 100
 
-// everybody is the name that stands for the groups of every account.
+// everybody stands in a list of groups for all accounts.
 const everybody = "*"
 
 // Asked is how firmly two-factor authentication is asked of accounts. "" is not a valid value.
@@ -41,7 +41,7 @@ func (m *Method) UnmarshalText(text []byte) error {
 	return oneOf(m, string(text), MethodTOTP)
 }
 
-// Date is a day. Its zero value is none.
+// Date is a day. Its zero value means that no day is set.
 type Date struct {
 	Year  int
 	Month time.Month
@@ -102,8 +102,8 @@ func checkPolicy(c Config, isSet func(key string) bool, fault func(err error, ke
 	}
 }
 
-// checkPolicyGroup returns an error if one of the groups of an item isn't a group's name, nor the
-// only one, everybody.
+// checkPolicyGroup returns an error for a group of an item that isn't a group's name. The item
+// may have everybody as its only group.
 func checkPolicyGroup(groups []string, group string) error {
 	if group != everybody {
 		return checkGroup(group)

@@ -1,8 +1,8 @@
-// Package policy says what the configuration asks of accounts beyond what each panel demands:
-// whether their owners must have two-factor authentication, and from when on. It is pure: it reads
-// no clock, no network and no database, and owns no table. An [Item] is about the accounts in some
-// groups, and a [Policy] is what the items together ask of one account. A [Book] holds the items in
-// force, which a reload of the configuration replaces.
+// Package policy decides whether an account must have two-factor authentication, and from when
+// on, by the key policy of the configuration. It is pure: it reads no clock, no network and no
+// database, and owns no table. An [Item] is for the accounts in some groups, and a [Policy] is
+// the result of all items for one account. A [Book] holds the items in force, which a reload of
+// the configuration replaces.
 //
 // Package access refuses the requests of an account that doesn't meet its policy. A policy can only
 // add to what a panel demands.
@@ -32,16 +32,17 @@ func (l Level) String() string {
 	return [...]string{Off: "off", Observe: "observe", Nudge: "nudge", Required: "required"}[l]
 }
 
-// Everybody is the name that stands for the groups of every account.
+// Everybody stands in a list of groups for all accounts.
 const Everybody = "*"
 
 const (
 	// nudgePause is how long the page that recommends two-factor authentication stays away after
-	// "Later": longer would be forgotten, and shorter would be an annoyance.
+	// "Later": after a longer pause the owner would have forgotten it, and a shorter one would
+	// annoy.
 	nudgePause = 7 * 24 * time.Hour
 
-	// datePause is how long the page that announces the date stays away after "Later", since each
-	// day counts.
+	// datePause is how long the page that announces the date stays away after "Later". It is
+	// shorter, since the date comes closer.
 	datePause = 24 * time.Hour
 )
 
@@ -75,10 +76,10 @@ func (p Policy) Reminds(postponed, now time.Time) bool {
 		return false
 	}
 	age := now.Sub(postponed)
-	return age < 0 || age >= pause // a time in the future is that of a wrong clock
+	return age < 0 || age >= pause // a time in the future comes from a wrong clock
 }
 
-// stricter returns a policy that asks for all that p and other ask for.
+// stricter returns the least strict policy that is as strict as both p and other.
 func (p Policy) stricter(other Policy) Policy {
 	if other.TwoFactor > p.TwoFactor {
 		p.TwoFactor, p.From = other.TwoFactor, other.From
@@ -111,7 +112,7 @@ func (b *Book) IsEmpty() bool {
 	return byGroup == nil || len(*byGroup) == 0
 }
 
-// Of returns the policy of an account in these groups: the strictest of what the items ask.
+// Of returns the policy of an account in these groups, which combines all items for it.
 func (b *Book) Of(groups []string) Policy {
 	if b.IsEmpty() {
 		return Policy{}
@@ -124,8 +125,8 @@ func (b *Book) Of(groups []string) Policy {
 	return p
 }
 
-// Groups returns the groups of which at least the level is asked, in any order. everybody means
-// that it is asked of every account.
+// Groups returns the groups with at least this level, in any order. everybody means that every
+// account has it.
 func (b *Book) Groups(least Level) (groups []string, everybody bool) {
 	if b.IsEmpty() {
 		return nil, false

@@ -29,7 +29,7 @@ func policyItems(cfg config.Config) []policy.Item {
 	return all
 }
 
-// Reach says how many accounts an item of the policy concerns.
+// Reach is the number of accounts that an item of the policy concerns.
 type Reach struct {
 	Key    string   // of the item, such as "policy[0]"
 	Groups []string // of the item
@@ -58,8 +58,8 @@ func (r Reach) Sentence(now time.Time) string {
 	return lack
 }
 
-// PolicyReach returns how many accounts each declared policy concerns, except those that ask
-// nothing.
+// PolicyReach returns how many accounts each declared policy concerns. It leaves out policies
+// with the level off.
 func PolicyReach(ctx context.Context, cfg config.Config, q db.Querier) ([]Reach, error) {
 	var all []Reach
 	for i, item := range policyItems(cfg) {
@@ -75,8 +75,8 @@ func PolicyReach(ctx context.Context, cfg config.Config, q db.Querier) ([]Reach,
 	return all, nil
 }
 
-// CheckPolicy is [PolicyReach] for a command that must not change the database. now is the time of
-// the reference clock. It returns nothing if no policy is declared or there is no portal.
+// CheckPolicy is [PolicyReach] for a command that must not change the database. now is the time
+// of the reference clock. It returns nil if no policy is declared or there is no portal.
 func CheckPolicy(ctx context.Context, cfg config.Config, own time.Time) (all []Reach, now time.Time, err error) {
 	if len(cfg.Policy) == 0 {
 		return nil, own, nil
@@ -120,9 +120,9 @@ func (p *Portal) logPolicy(ctx context.Context, cfg config.Config) {
 // takes longer than each scrape should.
 const countAgain = time.Minute
 
-// registerPolicy adds a gauge for each level of the policy: the accounts without two-factor
-// authentication of which exactly that level is asked. count returns those of which at least the
-// level is asked.
+// registerPolicy adds a gauge for each level of the policy, with the number of accounts without
+// two-factor authentication that have exactly this level. count returns the number of those with
+// at least the level.
 func (m *metrics) registerPolicy(count func(ctx context.Context, least policy.Level) (int, error), now func() time.Time) {
 	help := map[policy.Level]string{
 		policy.Observe:  "Accounts without two-factor authentication that a policy only observes.",
