@@ -26,15 +26,15 @@ func Actions() []Action {
 
 // May reports whether actor may take an action on target, below /admin:
 //
-//   - A disabled account and a member may do nothing there.
-//   - Everybody else may see every account, including their own.
-//   - Nobody may change their own account there: Settings ask for what a change of one's own
-//     account takes.
-//   - The help desk may help members. What decides who has which rights, and what can't be undone,
-//     is for administrators.
-//   - Administrators may do everything to others. So an enabled administrator is always left, the
-//     one who acts, provided that the caller has locked both accounts (account.Lock): of two who
-//     demote each other at once, the second isn't an administrator any more.
+//   - A disabled account and a member may take no action.
+//   - All other roles may see every account, including their own.
+//   - No role may change its own account there; the Settings pages do that, and ask for proofs.
+//   - The help desk may help members. Changes of roles, and changes that can't be undone, are for
+//     administrators.
+//   - Administrators may take every action on other accounts. So at least one enabled
+//     administrator always remains: the one that acts. The caller must have locked both accounts
+//     (account.Lock): if two administrators demote each other at the same time, the second one no
+//     longer is an administrator when its change begins.
 //
 // The command line doesn't ask May.
 func May(actor account.Account, do Action, target account.Account) bool {

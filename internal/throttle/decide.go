@@ -48,7 +48,7 @@ const (
 )
 
 // LetIn is the subject under which [PasswordUnknownDevice] counts browsers that mail let in. All
-// links of an account share it, so that none brings a guesser new tries.
+// links of an account share it, so that another link doesn't give a guesser more tries.
 const LetIn = "let-in"
 
 // Answer is the ledger's answer to a try.
