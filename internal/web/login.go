@@ -148,7 +148,7 @@ func stagePath(stage login.Stage) string {
 	case login.StageNewPassword:
 		return "/login/new-password"
 	default: // StageFirst, StageLink
-		return "/login" // the form that grants the least
+		return "/login" // the first form, which permits the least
 	}
 }
 

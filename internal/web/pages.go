@@ -80,18 +80,18 @@ type loginPage struct {
 	Return   string // return URL, in a hidden field
 	Error    *locale.Message
 	HasMail  bool // a mail can help with a forgotten password
-	Shielded bool // and lets this browser try again
+	Shielded bool // the account is shielded, and a mailed link would let this browser try
 }
 
-// forgotPage asks for a mail with a link to a new password.
+// forgotPage has the form that requests a mail with a link to a new password.
 type forgotPage struct {
 	page.Frame
 	Username string // as typed
 	Error    *locale.Message
 }
 
-// unlockCodePage is where the browser that asked to be let in waits for the mail. The code is what
-// the link shows in another browser.
+// unlockCodePage is the page in the browser that asked for a link that lets it in. It has a field
+// for the code that the link shows in another browser.
 type unlockCodePage struct {
 	page.Frame
 	Error *locale.Message
@@ -102,7 +102,7 @@ type unlockPage struct {
 	page.Frame
 	Ticket   string
 	Username string
-	Code     string // outside of the browser that asked, which has the button
+	Code     string // in a browser that didn't ask for the link; empty in the one that did
 }
 
 // emailPage asks for a new address.
@@ -130,7 +130,7 @@ type undoEmailPage struct {
 	Error    *locale.Message
 }
 
-// resetPage is the page of such a link.
+// resetPage is the page of a mailed link to a new password.
 type resetPage struct {
 	page.Frame
 	newPassword

@@ -90,7 +90,8 @@ func TestAttackD9CodesOfALink(t *testing.T) {
 		if a := typeCode(laptop, portal.UnlockCode(t, phone, theirs)); isLetIn(a) {
 			t.Error("the code of another browser was accepted")
 		}
-		// Two of the other asker's three are spent. The link works in spite of its codes.
+		// The other browser has used two of its three codes. The third one, which is right, still
+		// works.
 		if a := typeCode(other, strings.ToLower(portal.UnlockCode(t, phone, theirs))); !isLetIn(a) {
 			t.Errorf("the other asker's code: %s", portal.Summary(a))
 		}
