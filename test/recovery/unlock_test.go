@@ -90,8 +90,8 @@ func TestAttackD9CodesOfALink(t *testing.T) {
 		if a := typeCode(laptop, portal.UnlockCode(t, phone, theirs)); isLetIn(a) {
 			t.Error("the code of another browser was accepted")
 		}
-		// The other browser has used two of its three codes. The third one, which is right, still
-		// works.
+		// Two of the three tries of the other browser's link are used up. The third one, with the
+		// right code, still works.
 		if a := typeCode(other, strings.ToLower(portal.UnlockCode(t, phone, theirs))); !isLetIn(a) {
 			t.Errorf("the other asker's code: %s", portal.Summary(a))
 		}
