@@ -54,38 +54,44 @@ type Found struct {
 // lastRune sorts after every character that a name or an address may have.
 const lastRune = "\U0010FFFF"
 
-// Find returns the first n accounts of a list, in the order of their keys' bytes. Each page is
-// read from two ranges of indexes, one of names and one of addresses, so that every page of a
-// list of any length costs the same. So with a prefix, an account can occur on two pages, if both
-// its name and its address begin with the prefix. Unlike the functions that return one account,
-// Find also returns accounts with an unknown role.
-func Find(ctx context.Context, q db.Querier, s Search, n int) ([]Found, error) {
+// Find returns the accounts of the first n keys of a list, in the order of the keys' bytes, and
+// with which Search.After the next page begins; next is "" on the last page. Each page is read from
+// two ranges of indexes, one of names and one of addresses, so that every page of a list of any
+// length costs the same. So with a prefix, both keys of an account can be on the list: on one page,
+// the account is returned once, which makes the page shorter than n; on two pages, twice. Unlike
+// the functions that return one account, Find also returns accounts with an unknown role.
+func Find(ctx context.Context, q db.Querier, s Search, n int) (found []Found, next string, err error) {
 	if !s.Filter.IsKnown() {
-		return nil, fmt.Errorf("there is no filter %q", string(s.Filter))
+		return nil, "", fmt.Errorf("there is no filter %q", string(s.Filter))
 	}
 	prefix, ok := normalPrefix(s.Prefix)
-	if !ok {
-		return nil, nil // no name or address has such a beginning
+	if !ok || !isText(s.After) {
+		return nil, "", nil // no name or address is like that
 	}
 	var all []Found
 	for _, column := range columnsOf(prefix) {
-		query, args := findQuery(s, column, prefix, n)
+		query, args := findQuery(s, column, prefix, n+1) // one more shows whether this is the last page
 		some, err := db.All(ctx, q, query, args, scanFound)
 		if err != nil {
-			return nil, fmt.Errorf("find accounts: %w", err)
+			return nil, "", fmt.Errorf("find accounts: %w", err)
 		}
 		all = append(all, some...)
 	}
 	slices.SortStableFunc(all, func(a, b Found) int { return cmp.Compare(a.Key, b.Key) })
-	all = all[:min(n, len(all))]
+	if len(all) > n {
+		all, next = all[:n], all[n-1].Key
+	}
 	shown := map[string]bool{}
 	for _, f := range all {
 		if f.Key == f.Name {
 			shown[f.ID] = true
 		}
 	}
-	return slices.DeleteFunc(all, func(f Found) bool { return f.Key != f.Name && shown[f.ID] }), nil
+	return slices.DeleteFunc(all, func(f Found) bool { return f.Key != f.Name && shown[f.ID] }), next, nil
 }
+
+// isText reports whether both engines can compare text with what they store.
+func isText(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 // columnsOf returns the columns by which accounts are found. Without a prefix that is the name,
 // which every account has.
@@ -115,7 +121,7 @@ func scanFound(scan db.Scan) (f Found, err error) {
 // stored; ok is false if no key can begin with it.
 func normalPrefix(typed string) (prefix string, ok bool) {
 	typed = strings.TrimSpace(typed)
-	if len(typed) > maxEmailBytes || !utf8.ValidString(typed) || strings.ContainsRune(typed, 0) {
+	if len(typed) > maxEmailBytes || !isText(typed) {
 		return "", false
 	}
 	if typed == "" {

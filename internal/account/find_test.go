@@ -15,14 +15,15 @@ import (
 func keysOf(t *testing.T, d *db.DB, s Search) (keys []string) {
 	t.Helper()
 	for range 100 {
-		page, err := Find(t.Context(), d.Reader(), s, 2)
+		page, next, err := Find(t.Context(), d.Reader(), s, 2)
 		testkit.Check(t, err)
-		if len(page) == 0 {
+		for _, f := range page {
+			keys = append(keys, f.Key)
+		}
+		if next == "" {
 			return keys
 		}
-		for _, f := range page {
-			keys, s.After = append(keys, f.Key), f.Key
-		}
+		s.After = next
 	}
 	t.Fatal("the list doesn't end")
 	return nil
@@ -57,21 +58,52 @@ func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
 			{Search{Filter: WhichAreDisabled}, "bob"}, {Search{Filter: WhichAreDisabled, Prefix: "ada"}, "ada.bob@example.test"},
 			{Search{Filter: WithOneFactor, Prefix: "b"}, ""}, {Search{Filter: WithOneFactor, Prefix: "ad"}, "ad_c ada ada-b ada@example.test adé"},
 			{Search{Filter: WithRole}, "eve"}, {Search{Filter: WithRole, Prefix: "a"}, ""},
-			{Search{After: "zz"}, "李小龙"}, {Search{After: "\U0010FFFF"}, ""},
+			{Search{After: "zz"}, "李小龙"}, {Search{After: "\U0010FFFF"}, ""}, {Search{After: "a\x00"}, ""}, {Search{After: "\xff"}, ""},
 		} {
 			got := slices.Compact(keysOf(t, d, test.search))
 			if strings.Join(got, " ") != test.want {
 				t.Errorf("%+v: %q, want %q", test.search, strings.Join(got, " "), test.want)
 			}
 		}
-		if _, err := Find(t.Context(), d.Reader(), Search{Filter: "nonsense"}, 2); err == nil {
+		if _, _, err := Find(t.Context(), d.Reader(), Search{Filter: "nonsense"}, 2); err == nil {
 			t.Error("an unknown filter is no error")
 		}
 		// An account whose name and address begin alike is on a page once.
-		page, err := Find(t.Context(), d.Reader(), Search{Prefix: "ada"}, 50)
+		page, next, err := Find(t.Context(), d.Reader(), Search{Prefix: "ada"}, 50)
 		testkit.Check(t, err)
-		if len(page) != 3 {
-			t.Errorf("%d accounts on one page, want 3: %+v", len(page), page)
+		if len(page) != 3 || next != "" {
+			t.Errorf("%d accounts on one page, want 3 and no next page: %+v", len(page), page)
+		}
+	})
+}
+
+// Most accounts have a name and an address that begin alike. No page of their list is the last one
+// before all were there, and the list shows each account at least once.
+func TestFindSkipsNoAccountWhoseNameAndAddressBeginAlike(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		for i := range 9 {
+			name := fmt.Sprintf("user%d", i)
+			mustAdd(t, d, Account{Name: name, Email: name + "@example.test"})
+		}
+		for n := 1; n <= 20; n++ {
+			seen := map[string]bool{}
+			search := Search{Prefix: "user"}
+			for pages := 0; ; pages++ {
+				page, next, err := Find(t.Context(), d.Reader(), search, n)
+				testkit.Check(t, err)
+				for _, f := range page {
+					seen[f.Name] = true
+				}
+				if next == "" {
+					break
+				}
+				if search.After = next; pages > 20 {
+					t.Fatal("the list doesn't end")
+				}
+			}
+			if len(seen) != 9 {
+				t.Errorf("pages of %d: %d accounts, want 9", n, len(seen))
+			}
 		}
 	})
 }

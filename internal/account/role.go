@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/sallyport/sallyport/internal/db"
 )
@@ -40,11 +41,8 @@ func RoleNamed(name string) (role Role, ok bool) {
 	return "", false
 }
 
-// isKnown reports whether r is one of the roles.
-func (r Role) isKnown() bool {
-	_, ok := RoleNamed(r.Name())
-	return ok
-}
+// isKnown reports whether r is one of the roles, whose texts aren't always their names.
+func (r Role) isKnown() bool { return slices.Contains(Roles(), r) }
 
 // IsNew reports whether programs of schema version 17 and earlier can't read the role.
 func (r Role) IsNew() bool { return r == Auditor || r == HelpDesk }

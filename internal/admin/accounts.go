@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/page"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
@@ -75,6 +76,9 @@ func listURL(filter, q, after string) string {
 func (s *server) find(ctx context.Context, filter, q, after string) (found []account.Account, next string, err error) {
 	db := s.Login.DB.Reader()
 	if filter == invited {
+		if after != "" && !secret.IsID(after) {
+			return nil, "", page.ErrNotFound
+		}
 		ids, err := ticket.Invited(ctx, db, after, s.now(), pageSize+1)
 		if err != nil {
 			return nil, "", err
@@ -88,17 +92,11 @@ func (s *server) find(ctx context.Context, filter, q, after string) (found []acc
 	if !account.Filter(filter).IsKnown() {
 		return nil, "", page.ErrNotFound
 	}
-	all, err := account.Find(ctx, db, account.Search{Filter: account.Filter(filter), Prefix: q, After: after}, pageSize+1)
-	if err != nil {
-		return nil, "", err
-	}
+	all, next, err := account.Find(ctx, db, account.Search{Filter: account.Filter(filter), Prefix: q, After: after}, pageSize)
 	for _, f := range all {
-		if len(found) == pageSize {
-			return found, next, nil
-		}
-		found, next = append(found, f.Account), f.Key
+		found = append(found, f.Account)
 	}
-	return found, "", nil
+	return found, next, err
 }
 
 // accountRows returns the rows of accounts. The number of its statements doesn't depend on the
