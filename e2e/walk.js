@@ -1,5 +1,6 @@
 // walk visits every page of the portal in every state. It calls onPage at each, with a
 // name for page and state. The portal sends mails.
+import { walkAdministration } from './administration.js';
 import { expect } from './portal.js';
 import { Phone, backupCodes, openForm, openWizard, signIn, signOut, typeCode, typePassword } from './person.js';
 
@@ -132,6 +133,7 @@ export async function walk({ page, anotherBrowser, portal, onPage }) {
 		await openForm(page, button);
 		await onPage(`security-${button.split(' ')[0].toLowerCase()}`);
 	}
+	await walkAdministration({ page, onPage });
 	await openWizard(page, 'Add another authenticator');
 	await onPage('wizard-more');
 	const tablet = await Phone.scan(page);

@@ -5,18 +5,18 @@ import "github.com/sallyport/sallyport/internal/account"
 // Action is what a person with a role does on the pages below /admin.
 type Action int
 
-// The actions. The zero value isn't an action, and no role may take it (F5).
+// The actions.
 const (
-	_              Action = iota
-	See                   // an account and its events, the lists, the audit log
-	Disable               // keep an account from signing in
-	Enable                // let it sign in again
-	EndSessions           // sign it out everywhere
-	Unlock                // make a browser of its owner known
-	ResetTwoFactor        // remove its second factor
-	SendReset             // let its owner choose a new password
-	SetRole               // give it another role
-	Remove                // delete it
+	None           Action = iota // no role permits it, so a change without an action is refused (F5)
+	See                          // an account and its events, the lists, the audit log
+	Disable                      // keep an account from signing in
+	Enable                       // let it sign in again
+	EndSessions                  // sign it out everywhere
+	Unlock                       // make a browser of its owner known
+	ResetTwoFactor               // remove its second factor
+	SendReset                    // let its owner choose a new password
+	SetRole                      // give it another role
+	Remove                       // delete it
 )
 
 // Actions returns all actions.

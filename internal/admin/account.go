@@ -40,6 +40,7 @@ func (s *server) getAccount(req *page.Request) error {
 		ID:    a.ID, Name: a.Name, Display: a.DisplayName, Email: a.Email, Verified: a.EmailReachesOwner(), Refused: !a.EmailRefusedAt.IsZero(), Role: page.RoleMessage(a.Role),
 		CreatedAt: a.CreatedAt, DisabledAt: a.DisabledAt, TwoFactorSince: a.TwoFactorAt, Self: a.ID == req.Me.Account.ID,
 	}
+	data.Notice, data.Actions = s.noticeOf(req), actionLinks(req.Me.Account, a)
 	ctx, q := req.Context(), s.Login.DB.Reader()
 	if data.Groups, err = account.GroupsOf(ctx, q, a.ID); err != nil {
 		return err

@@ -37,6 +37,7 @@ const accountsPath = "/admin/accounts"
 func (s *server) getAccounts(req *page.Request) error {
 	query := req.URL.Query()
 	data := accountsPage{Frame: req.Frame(locale.Say("admin.accounts"), tabAccounts), Query: query.Get("q"), Filter: query.Get("show")}
+	data.Notice = s.noticeOf(req)
 	after := query.Get("after")
 	found, next, err := s.find(req.Context(), data.Filter, data.Query, after)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/page"
+	"github.com/sallyport/sallyport/internal/recovery"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
@@ -25,6 +26,7 @@ type Options struct {
 	Login          *login.Service
 	Entry          *entry.Service
 	Manage         *manage.Service
+	Recovery       *recovery.Service
 	PublicURL      string // without a slash at its end
 	SiteName       string
 	Contact        string // email address or URL for users who need help; may be empty
@@ -122,8 +124,11 @@ func returnPathOf(r *http.Request) string {
 
 // fail answers a request that failed with err.
 func (s *server) fail(req *page.Request, err error) {
-	if errors.Is(err, db.ErrNotFound) {
+	switch {
+	case errors.Is(err, db.ErrNotFound):
 		err = page.WithReason(page.ErrNotFound, err) // the account was removed
+	case errors.Is(err, manage.ErrNotPermitted):
+		err = page.WithReason(page.ErrForbidden, err)
 	}
 	s.ShowFault(req, s.FaultOf(err), err, []any{"account", page.Clean(req.Me.Account.Name)})
 }

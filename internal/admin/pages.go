@@ -98,3 +98,36 @@ type actionLink struct {
 	URL    string
 	Danger bool
 }
+
+// actionPage asks for the reason of a change of an account.
+type actionPage struct {
+	page.Frame
+	Heading   *locale.Message
+	Means     *locale.Message
+	Told      bool   // the owner gets a mail about the change
+	Name      string // of the account
+	URL       string // to which the form is submitted
+	Back      string // the account's page
+	Danger    bool
+	Roles     []roleChoice // for the role; else empty
+	AsksName  bool         // the account's name must be typed
+	Typed     string       // as a name
+	Reason    string       // as typed
+	MaxReason int
+	Error     *locale.Message
+}
+
+type roleChoice struct {
+	Name    string
+	Text    *locale.Message
+	Current bool
+}
+
+// linkPage shows a link for the account's owner, once. No other page shows it.
+type linkPage struct {
+	page.Frame
+	Done *locale.Message
+	Name string // of the account
+	Link string
+	Back string // the account's page
+}

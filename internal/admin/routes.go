@@ -16,9 +16,10 @@ type route struct {
 // routes returns all routes. Routes that show accounts need two proven factors, and routes that
 // change them need fresh ones.
 func (s *server) routes() []route {
-	return []route{
+	return append([]route{
+		{"GET /admin", access.See, access.TwoFactor, s.getStart},
 		{"GET /admin/{$}", access.See, access.TwoFactor, s.getStart},
 		{"GET /admin/accounts", access.See, access.TwoFactor, s.getAccounts},
 		{"GET /admin/accounts/{id}", access.See, access.TwoFactor, s.getAccount},
-	}
+	}, s.actionRoutes()...)
 }

@@ -33,7 +33,7 @@ func TestActorsReadBack(t *testing.T) {
 		}
 		long := Event{At: testkit.Start.Add(time.Minute), AccountID: "ada", Reason: "a\r\n\x1b[31m" + strings.Repeat("ü", 1000)}
 		write(t, d, long)
-		if got := list(t, d, "ada", Cursor{}, 1)[0].Reason; got != "a[31m"+strings.Repeat("ü", 97) {
+		if got := list(t, d, "ada", Cursor{}, 1)[0].Reason; got != "a[31m"+strings.Repeat("ü", 397) {
 			t.Errorf("reason of %d bytes: %q", len(got), got)
 		}
 	})

@@ -103,6 +103,9 @@ const (
 	ByOwner    = "owner"        // the client that signed in, or tried to, as the account
 	ByOperator = "command line" // an operator on the server
 	ByServer   = "server"       // the server noticed it by itself
+
+	// ByAdministrator: an account with a role, in a browser. ActorID says which.
+	ByAdministrator = "administrator"
 )
 
 // Values of [Event.Outcome].
@@ -122,7 +125,7 @@ type Event struct {
 	ID        string
 	At        time.Time
 	AccountID string // the account that it concerns; may be empty
-	Actor     string // [ByOwner], [ByOperator] or [ByServer]
+	Actor     string // [ByOwner], [ByOperator], [ByServer] or [ByAdministrator]
 	Kind      Kind
 	Outcome   string // [Done] or [Refused]; empty means Done
 	Detail    string // a name; see Kind
@@ -137,7 +140,7 @@ type Event struct {
 	// The following say more about the actor. [Append] may have to leave them out.
 	ActorID  string // the account of the administrator who acted; empty for other actors
 	ClientID string // the configured client through which the actor acted; may be empty
-	Reason   string // why, in the actor's words, cut to 200 bytes; empty if unknown
+	Reason   string // why, in the actor's words, cut to 800 bytes; empty if unknown
 
 	Seq int64  // the place in the chain, from 1; 0 until the event is sealed
 	MAC []byte // the signature that seals the event; see [Seal]
@@ -155,6 +158,7 @@ func (e Event) isExtended() bool { return e.ActorID != "" || e.ClientID != "" ||
 const (
 	maxDetail  = 200
 	maxBrowser = 300
+	maxReason  = 800 // 200 characters of any language
 )
 
 // Append adds the event in tx, so that the event is stored if and only if the change that it
@@ -190,7 +194,7 @@ func Append(ctx context.Context, tx *db.Tx, e Event) error {
 
 // Cleaned returns the event with the texts of users and clients as [Append] stores them.
 func (e Event) Cleaned() Event {
-	e.Detail, e.Reason, e.Browser = Clean(e.Detail, maxDetail), Clean(e.Reason, maxDetail), Clean(e.Browser, maxBrowser)
+	e.Detail, e.Reason, e.Browser = Clean(e.Detail, maxDetail), Clean(e.Reason, maxReason), Clean(e.Browser, maxBrowser)
 	return e
 }
 

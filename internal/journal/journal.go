@@ -58,6 +58,10 @@ func (j Journal) tell(ctx context.Context, tx *db.Tx, n notice.Notice, f notice.
 		return nil
 	}
 	message := outbox.Message{Kind: outbox.Mail, AccountID: n.Account, Topic: string(n.Kind), Body: n.Encode(), Urgent: n.Kind.IsDefence()}
+	if n.Kind == notice.AccountRemoved {
+		message.Address = f.FormerEmail // the account has none any more
+		byMail = byMail && message.Address != ""
+	}
 	if byMail {
 		if err := outbox.Add(ctx, tx, j.Ring, message, n.At); err != nil {
 			return err
@@ -75,7 +79,7 @@ func (j Journal) tell(ctx context.Context, tx *db.Tx, n notice.Notice, f notice.
 	if !byWebhook {
 		return nil
 	}
-	message.Kind, message.AccountID = outbox.Webhook, ""
+	message.Kind, message.AccountID, message.Address = outbox.Webhook, "", ""
 	return outbox.Add(ctx, tx, j.Ring, message, n.At)
 }
 

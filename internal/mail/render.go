@@ -96,8 +96,11 @@ func (r *Renderer) Notice(c *locale.Catalogue, n notice.Notice, name string) (Re
 	l := p.layout(w.subject)
 	l.Lead = p.say(w.lead, "name", value(name), "thing", value(n.Name), "n", n.Number)
 	l.Facts = p.facts(n.At, n.Address, n.Browser)
-	if n.By == audit.ByOperator {
+	switch n.By {
+	case audit.ByOperator:
 		l.Facts = append(l.Facts, p.fact("mail.who", p.say("mail.administrator")))
+	case audit.ByAdministrator:
+		l.Facts = append(l.Facts, p.fact("mail.who", p.say("mail.administrator_in_browser")))
 	}
 	if n.Reason != "" {
 		l.Facts = append(l.Facts, p.fact("mail.reason", p.cut(n.Reason, maxReason)))

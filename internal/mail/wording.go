@@ -32,6 +32,10 @@ var wordings = map[notice.Kind]wording{
 	notice.PasswordSuspected:    {"mail.password_suspected.subject", "mail.password_suspected.lead", "mail.advice.suspected", true},
 	notice.PassMade:             {"mail.pass_made.subject", "mail.pass_made.lead", "mail.advice.pass", false},
 	notice.SessionsRevoked:      {"mail.sessions_revoked.subject", "mail.sessions_revoked.lead", adviceOfOperator, true},
+	notice.AccountDisabled:      {"mail.account_disabled.subject", "mail.account_disabled.lead", adviceOfOperator, true},
+	notice.AccountEnabled:       {"mail.account_enabled.subject", "mail.account_enabled.lead", adviceOfOperator, true},
+	notice.AccountRemoved:       {"mail.account_removed.subject", "mail.account_removed.lead", adviceOfOperator, true},
+	notice.RoleChanged:          {"mail.role_changed.subject", "mail.role_changed.lead", adviceOfOperator, true},
 }
 
 const adviceOfOperator = "mail.advice.operator"
@@ -45,7 +49,7 @@ func wordingOf(n notice.Notice) (w wording, ok bool) {
 	if n.Former {
 		w.lead = leadFormer
 	}
-	if n.By == audit.ByOperator {
+	if n.By == audit.ByOperator || n.By == audit.ByAdministrator {
 		w.advice, w.isOfOperator = adviceOfOperator, true
 	}
 	return w, ok

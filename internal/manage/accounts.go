@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
@@ -136,6 +137,9 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 // Disable blocks all sign-ins of an account and ends its sessions and links.
 func (m Accounts) Disable(ctx context.Context, by Actor, a account.Account) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := m.permit(ctx, tx, by, access.Disable, a.ID); err != nil {
+			return err
+		}
 		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}
@@ -154,6 +158,9 @@ func (m Accounts) Disable(ctx context.Context, by Actor, a account.Account) erro
 // Enable allows a disabled account to sign in again.
 func (m Accounts) Enable(ctx context.Context, by Actor, a account.Account) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := m.permit(ctx, tx, by, access.Enable, a.ID); err != nil {
+			return err
+		}
 		if err := account.SetDisabled(ctx, tx, a.ID, time.Time{}); err != nil {
 			return err
 		}
@@ -170,7 +177,7 @@ var ErrEmailMeanwhile = errors.New("the email address has just changed, so nothi
 // is no longer that of a, which the operator confirmed.
 func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) error {
 	word := a.Email
-	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+	return m.editAs(ctx, by, access.None, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		switch a.Email {
 		case "":
 			return account.ErrEmailInvalid
@@ -189,7 +196,7 @@ func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) 
 // SetRole gives an account another role. If a node runs a version that can't read that role, it
 // returns an error that wraps [cluster.ErrNotYet] and has no effect.
 func (m Accounts) SetRole(ctx context.Context, by Actor, a account.Account, role account.Role) error {
-	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+	return m.editAs(ctx, by, access.SetRole, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		if a.Role == role {
 			return nil
 		}
@@ -209,6 +216,13 @@ func (m Accounts) SetRole(ctx context.Context, by Actor, a account.Account, role
 // Remove removes an account with everything that belongs to it except its audit events.
 func (m Accounts) Remove(ctx context.Context, by Actor, a account.Account) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := m.permit(ctx, tx, by, access.Remove, a.ID); err != nil {
+			return err
+		}
+		a, err := account.LockAndRead(ctx, tx, a.ID)
+		if err != nil {
+			return err
+		}
 		if err := account.Remove(ctx, tx, a.ID); err != nil {
 			return err
 		}
@@ -218,6 +232,7 @@ func (m Accounts) Remove(ctx context.Context, by Actor, a account.Account) error
 		if err := outbox.RemoveAccount(ctx, tx, a.ID); err != nil {
 			return err
 		}
-		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.AccountRemoved, a.Name))
+		facts := notice.Facts{FormerEmail: a.Email, FormerTold: true} // by the one mail to it
+		return m.login.Journal.RecordWith(ctx, tx, m.event(by, a.ID, audit.AccountRemoved, a.Name), facts)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
@@ -133,6 +134,9 @@ func (m Authenticators) ResetTwoFactorByMail(ctx context.Context, by Actor, a ac
 
 func (m Authenticators) resetTwoFactor(ctx context.Context, by Actor, a account.Account, life time.Duration, how *delivery) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := m.permit(ctx, tx, by, access.ResetTwoFactor, a.ID); err != nil {
+			return err
+		}
 		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
@@ -62,10 +63,10 @@ func (b *base) editPaced(ctx context.Context, me login.Me, kind audit.Kind, chan
 	})
 }
 
-// editAs is edit for a change that the owner or an operator may make. It passes the actor and the
-// account, as read in the transaction, to change. It returns [login.ErrGone] if an owner acts on
+// editAs is edit for a change that the owner, an operator, or a person whose role permits do may
+// make. It passes the actor and the account, as read in the transaction, to change. It returns [login.ErrGone] if an owner acts on
 // another account, and [db.ErrNotFound] if an operator acts on an account that was removed.
-func (b *base) editAs(ctx context.Context, by Actor, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
+func (b *base) editAs(ctx context.Context, by Actor, do access.Action, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
 	if by.as == audit.ByOwner {
 		if by.me.Account.ID != accountID {
 			return login.ErrGone
@@ -73,6 +74,9 @@ func (b *base) editAs(ctx context.Context, by Actor, accountID string, change fu
 		return b.edit(ctx, by.me, func(tx *db.Tx, me login.Me) error { return change(tx, Owner(me), me.Account) })
 	}
 	return b.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := b.permit(ctx, tx, by, do, accountID); err != nil {
+			return err
+		}
 		if err := account.Lock(ctx, tx, accountID); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
@@ -38,7 +39,7 @@ func (m Links) LetInByMail(ctx context.Context, by Actor, a account.Account) (to
 }
 
 func (m Links) letIn(ctx context.Context, by Actor, a account.Account, how *delivery) error {
-	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+	return m.editAs(ctx, by, access.Unlock, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		if err := m.pace(ctx, tx, by, audit.LetInIssued); err != nil {
 			return err
 		}

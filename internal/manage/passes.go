@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
@@ -21,7 +22,7 @@ type Passes struct{ *base }
 // proofs. It returns the errors of pass.Create, authenticator.ErrNameInvalid, and for an owner
 // [login.ErrGone] if the session has ended or a [*login.WaitError] past the limit of changes.
 func (m Passes) Create(ctx context.Context, by Actor, a account.Account, p pass.Pass) (token secret.Text, err error) {
-	err = m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+	err = m.editAs(ctx, by, access.None, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		if err := m.pace(ctx, tx, by, audit.PassMade); err != nil {
 			return err
 		}
@@ -40,7 +41,7 @@ func (m Passes) Create(ctx context.Context, by Actor, a account.Account, p pass.
 
 // Revoke revokes one of the account's passes, or returns [login.ErrGone].
 func (m Passes) Revoke(ctx context.Context, by Actor, a account.Account, id string) error {
-	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+	return m.editAs(ctx, by, access.None, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		name, err := pass.NameOf(ctx, tx, a.ID, id)
 		if errors.Is(err, db.ErrNotFound) {
 			return login.ErrGone

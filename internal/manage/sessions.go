@@ -57,6 +57,19 @@ func (m Sessions) RevokeOthers(ctx context.Context, me login.Me) (int, error) {
 	return n, err
 }
 
+// RevokeAll revokes all sessions of an account.
+func (m Sessions) RevokeAll(ctx context.Context, by Actor, a account.Account) error {
+	return m.editAs(ctx, by, access.EndSessions, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+		n, err := session.RevokeOthers(ctx, tx, a.ID, "")
+		if err != nil || n == 0 {
+			return err
+		}
+		event := m.event(by, a.ID, audit.SessionsEnded, "")
+		event.Number = n
+		return m.login.Journal.Record(ctx, tx, event)
+	})
+}
+
 // SignOutAtPanel signs out the session of a panel's visit, which ends its visits to all panels.
 // It returns nil if the visit has ended already.
 func (m Sessions) SignOutAtPanel(ctx context.Context, panel *access.Panel, token string, from login.Browser) error {

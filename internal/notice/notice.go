@@ -30,13 +30,17 @@ const (
 	PasswordSuspected    Kind = "password_suspected"
 	PassMade             Kind = "pass_made"        // Name: of the machine pass
 	SessionsRevoked      Kind = "sessions_revoked" // by an operator
+	AccountDisabled      Kind = "account_disabled"
+	AccountEnabled       Kind = "account_enabled"
+	AccountRemoved       Kind = "account_removed" // Name: of the account
+	RoleChanged          Kind = "role_changed"
 )
 
 // kinds are all of them, in the order in which an operator reads about them.
 var kinds = []Kind{
 	TwoFactorEnabled, TwoFactorDisabled, TwoFactorReset, AuthenticatorAdded, AuthenticatorRemoved,
 	BackupCodesIssued, BackupCodeUsed, PasswordChanged, PasswordSet, EmailChanged, NewBrowser,
-	WrongCodes, PasswordSuspected, PassMade, SessionsRevoked,
+	WrongCodes, PasswordSuspected, PassMade, SessionsRevoked, AccountDisabled, AccountEnabled, AccountRemoved, RoleChanged,
 }
 
 // Kinds returns all kinds.
@@ -96,6 +100,10 @@ var reported = map[audit.Kind]Kind{
 	audit.PassMade:             PassMade,
 	audit.SessionEnded:         SessionsRevoked,
 	audit.SessionsEnded:        SessionsRevoked,
+	audit.AccountDisabled:      AccountDisabled,
+	audit.AccountEnabled:       AccountEnabled,
+	audit.AccountRemoved:       AccountRemoved,
+	audit.RoleChanged:          RoleChanged,
 }
 
 // Of returns the notice that reports the event; ok is false if the event is not reported to an
@@ -110,6 +118,9 @@ func Of(e audit.Event, f Facts) (n Notice, ok bool) {
 	case kind == SessionsRevoked && e.Actor == audit.ByOwner:
 		return Notice{}, false
 	}
+	if e.Actor == audit.ByAdministrator {
+		e.Address, e.Browser = "", "" // they are an administrator's own, and for the audit log
+	}
 	return Notice{
 		Kind: kind, Event: e.ID, Account: e.AccountID, At: e.At, By: e.Actor, Address: e.Address, Browser: e.Browser,
 		Name: nameIn(e, kind), Number: e.Number, Reason: e.Reason,
@@ -120,7 +131,7 @@ func Of(e audit.Event, f Facts) (n Notice, ok bool) {
 // words of the audit log.
 func nameIn(e audit.Event, kind Kind) string {
 	switch kind {
-	case TwoFactorEnabled, AuthenticatorAdded, AuthenticatorRemoved, PassMade:
+	case TwoFactorEnabled, AuthenticatorAdded, AuthenticatorRemoved, PassMade, AccountRemoved:
 		return e.Detail
 	}
 	return ""

@@ -77,9 +77,12 @@ func (s mails) sendNotice(ctx context.Context, m outbox.Message) error {
 	}
 	n.More = m.More
 	owner, err := account.ByID(ctx, s.db.Reader(), n.Account)
-	if errors.Is(err, db.ErrNotFound) {
+	switch {
+	case errors.Is(err, db.ErrNotFound) && n.Kind == notice.AccountRemoved:
+		owner = account.Account{Name: n.Name}
+	case errors.Is(err, db.ErrNotFound):
 		return outbox.Fail(outbox.Needless, errors.New("the account was removed"))
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	to, err := outbox.AddressOf(ctx, s.db.Reader(), m.ID) // the address may have changed since the claim

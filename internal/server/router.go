@@ -46,7 +46,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 	var err error
 	if !slices.ContainsFunc(o.Panels, func(p *access.Panel) bool { return p.Shared }) {
 		o.Admin, err = admin.New(admin.Options{
-			Login: o.Login, Entry: o.Entry, Manage: o.Manage, PublicURL: o.PublicURL, SiteName: o.SiteName, Contact: o.Contact, Look: o.Look,
+			Login: o.Login, Entry: o.Entry, Manage: o.Manage, Recovery: o.Recovery, PublicURL: o.PublicURL, SiteName: o.SiteName, Contact: o.Contact, Look: o.Look,
 			TrustedProxies: o.TrustedProxies, Log: o.Log,
 		})
 		if err != nil {

@@ -34,6 +34,9 @@ func (s sessions) getActivity(req *page.Request) error {
 		if run.tries > 1 {
 			text = locale.Say("activity.repeated", "what", text, "n", run.tries)
 		}
+		if e.Actor == audit.ByAdministrator {
+			e.Address, e.Browser = "", "" // the administrator's own
+		}
 		rows = append(rows, activityRow{
 			Text: text, At: e.At, Address: e.Address, Browser: req.BrowserName(e.Browser),
 			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,

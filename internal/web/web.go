@@ -116,6 +116,7 @@ func New(o Options) (http.Handler, error) {
 	pages := http.NewServeMux()
 	pages.Handle("/", withoutPrefix(at, s.mux))
 	if o.Admin != nil {
+		pages.Handle("/admin", o.Admin)
 		pages.Handle("/admin/", o.Admin)
 	}
 	if s.isShared() {

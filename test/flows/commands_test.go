@@ -81,6 +81,9 @@ func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
 		fields = append(fields, name, value)
 	}
 	f.browser.Post(args[0], fields...)
+	if ticketLink.MatchString(f.browser.Last.Body) {
+		f.out = f.browser.Last.Body // for the command link
+	}
 	f.show(ts)
 }
 
@@ -225,7 +228,7 @@ func cmdShown(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], found)
 }
 
-var ticketLink = regexp.MustCompile(`http\S+(/setup\?ticket=(\S+))`)
+var ticketLink = regexp.MustCompile(`http\S+(/setup\?ticket=([^\s"<]+))`)
 
 func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 	checkUse(ts, neg, args, 1)

@@ -40,7 +40,7 @@ import (
 //	head VARIABLE             set it to the head of the audit log that was logged last
 //	cut-audit N               delete the audit events from the Nth on in the database
 //	restart                   stop the server and start another on its database, with new browsers
-//	link VARIABLE             set it to the ticket of the one-time link that was printed last
+//	link VARIABLE             set it to the ticket of the one-time link that was printed, or answered to a form, last
 //	mail ADDRESS VARIABLE     send what is due, and set VARIABLE to the ticket of the last mail with a link to ADDRESS
 //	mails N ADDRESS SUBJECT   send what is due, and check how many mails with SUBJECT ADDRESS has got
 //	pass VARIABLE             set it to the machine pass that was shown or printed last

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/maintenance"
@@ -120,7 +121,13 @@ func TestOwnersAreToldOfChanges(t *testing.T) {
 		testkit.Check(t, p.Manage.Passwords.Set(ctx, manage.CommandLine(), ada, "another long password"))
 		told("a new password of an operator", "password_set")
 		testkit.Check(t, p.Manage.Accounts.Disable(ctx, manage.CommandLine(), ada))
-		told("a disabled account", "")
+		told("a disabled account", "account_disabled")
+		testkit.Check(t, p.Manage.Accounts.Enable(ctx, manage.CommandLine(), ada))
+		told("an enabled account", "account_enabled")
+		testkit.Check(t, p.Manage.Accounts.SetRole(ctx, manage.CommandLine(), ada, account.Auditor))
+		told("a role", "role_changed")
+		testkit.Check(t, p.Manage.Accounts.Remove(ctx, manage.CommandLine(), ada))
+		told("a removed account", "account_removed")
 	})
 }
 
