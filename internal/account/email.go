@@ -12,9 +12,11 @@ import (
 // and the other way round. Otherwise a mailbox alone would be both factors.
 const MailPause = 7 * 24 * time.Hour
 
-// MailMayReplacePassword reports whether a mailed link may set a new password.
+// MailMayReplacePassword reports whether a mailed link may set a new password. None may after an
+// operator removed the second factor, until the owner has another one: the password is all that
+// protects the account then.
 func (a Account) MailMayReplacePassword(now time.Time) bool {
-	return a.FactorMailedAt.IsZero() || now.Sub(a.FactorMailedAt) >= MailPause
+	return !a.EnrollLocked && (a.FactorMailedAt.IsZero() || now.Sub(a.FactorMailedAt) >= MailPause)
 }
 
 // MailMayReplaceFactor reports whether a mailed link may open the wizard.

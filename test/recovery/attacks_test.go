@@ -143,3 +143,26 @@ func TestAttack63LinksOfOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestAttackD27AMailboxIsOneFactor: a thief who reads the owner's mails, and has the operator reset
+// the second factor, isn't signed in.
+func TestAttackD27AMailboxIsOneFactor(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		portal.WithTwoFactor(t, p, "ada")
+		portal.VerifyEmail(t, p, "ada")
+		enroll := resetByMail(t, p, "ada")
+		thief := p.Browser(t)
+		thief.Get("/setup?ticket=" + enroll)
+		thief.Post("/forgot", "username", "ada")
+		for _, m := range portal.Mails(t, p) {
+			if _, path, ticket := m.Link(); path == "/reset" {
+				reset(thief, ticket, chosen)
+			}
+		}
+		thief.Post("/login", "username", "ada", "password", chosen)
+		if thief.SignedIn() {
+			t.Error("a mailbox opened an account with a second factor")
+		}
+		signInAndEnroll(t, p, portal.Password, enroll)
+	})
+}
