@@ -96,8 +96,8 @@ func (s *Service) storeOperators(ctx context.Context, tx *db.Tx, m outbox.Messag
 }
 
 // renewOperators renews the life of an operator's link whose mail is due, and reports whether it
-// is to be sent. If not, and the owner still needs such a link, it records that the mail was
-// given up, so that the operator can hand over a link instead.
+// is to be sent. If not, and the owner still needs such a link and gets no newer one, it records
+// that the mail was given up, so that the operator can hand over a link instead.
 func (s *Service) renewOperators(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	now, kind := s.Login.Clock(), operatorsLinks[mail.LinkKind(m.Topic)].kind
 	// The link was revoked, replaced or redeemed, or has expired while no server ran.
@@ -111,6 +111,11 @@ func (s *Service) renewOperators(ctx context.Context, tx *db.Tx, m outbox.Messag
 	}
 	if held && refused == nil && owner.Email == m.Address {
 		return true, s.storeOperators(ctx, tx, m, l, now)
+	}
+	if !held {
+		if another, err := ticket.Exists(ctx, tx, kind, owner.ID, now); err != nil || another {
+			return false, err
+		}
 	}
 	isNeeded := kind == ticket.Enroll && owner.EnrollLocked
 	if kind == ticket.Invitation {

@@ -89,6 +89,39 @@ func TestAnOperatorsLinkEndsWithWhatItIsFor(t *testing.T) {
 	})
 }
 
+// TestAReplacedLinkIsNotGivenUp issues a link twice while no mail can be sent. The owner gets the
+// second one, so no event says that a mail was given up.
+func TestAReplacedLinkIsNotGivenUp(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx, by := t.Context(), manage.CommandLine()
+		portal.WithTwoFactor(t, p, "ada")
+		portal.VerifyEmail(t, p, "ada")
+		portal.Mails(t, p)
+		unblock := block(t, p)
+		for range 2 {
+			_, _, err := p.Manage.Accounts.InviteByMail(ctx, by, account.Account{Name: "bob", Email: "bob@example.com"})
+			testkit.Check(t, err)
+			_, err = p.Manage.Authenticators.ResetTwoFactorByMail(ctx, by, portal.MustAccount(t, p, "ada"))
+			testkit.Check(t, err)
+			p.Clock.Move(time.Second)
+		}
+		unblock()
+		p.Clock.Move(2 * time.Minute)
+		links := map[string]int{}
+		for _, m := range portal.Mails(t, p) {
+			if _, path, _ := m.Link(); path == "/setup" {
+				links[m.To]++
+			}
+		}
+		if len(links) != 2 || links["ada@example.com"] != 1 || links["bob@example.com"] != 1 {
+			t.Errorf("mailed links: %v, want one each", links)
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE kind = 'mail_given_up'`); n != 0 {
+			t.Errorf("%d events say that a mail was given up, want none", n)
+		}
+	})
+}
+
 // TestAttackD12NobodyButTheMailboxGetsTheToken searches everything that an operator sees for the
 // tokens of mailed links.
 func TestAttackD12NobodyButTheMailboxGetsTheToken(t *testing.T) {
