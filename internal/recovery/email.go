@@ -107,10 +107,14 @@ func (s *Service) SendVerification(ctx context.Context, a account.Account) error
 	})
 }
 
-// mailVerification stores the mail with a link that confirms an address, and the event.
+// mailVerification stores a link that confirms an address, its mail and the event. The link is
+// stored before its mail is due, so that what ends such links ends it while the mail waits too.
 func (s *Service) mailVerification(ctx context.Context, tx *db.Tx, owner account.Account, address string, e audit.Event) error {
 	l := letter{Token: secret.NewToken().Reveal(), Stamp: owner.Stamp, At: e.At.UnixMilli(), Address: e.Address, Browser: e.Browser}
 	m := outbox.Message{Kind: outbox.Mail, AccountID: owner.ID, Address: address, Topic: string(mail.VerifyEmail), Body: l.encode(), Urgent: true}
+	if _, err := s.storeVerification(ctx, tx, m, l, owner); err != nil {
+		return err
+	}
 	if err := outbox.Add(ctx, tx, s.Login.Ring, m, e.At); err != nil {
 		return err
 	}
@@ -150,7 +154,8 @@ func (s *Service) withOwner(ctx context.Context, me login.Me, change func(tx *db
 	return err
 }
 
-// storeVerification stores the link that confirms an address.
+// storeVerification stores the link that confirms an address, or renews its life, and reports
+// whether the link still suits the account.
 func (s *Service) storeVerification(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	if owner.Disabled() || owner.Stamp != l.Stamp {
 		return false, nil

@@ -63,7 +63,9 @@ func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error)
 			return err
 		case mail.VerifyEmail:
 			letter.Link.Life, letter.Link.URL = VerifyLife, s.url("/settings/profile/email/confirm", l.Token)
-			isDue, err = s.storeVerification(ctx, tx, m, l, owner)
+			if isDue, err = ticket.Holds(ctx, tx, secret.NewText(l.Token)); err == nil && isDue {
+				isDue, err = s.storeVerification(ctx, tx, m, l, owner)
+			}
 			return err
 		case mail.UndoEmail:
 			letter.Link.Life, letter.Link.URL = UndoLife, s.url("/undo-email", l.Token)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -164,5 +166,35 @@ func TestAttackD27AMailboxIsOneFactor(t *testing.T) {
 			t.Error("a mailbox opened an account with a second factor")
 		}
 		signInAndEnroll(t, p, portal.Password, enroll)
+	})
+}
+
+// TestAttackD10AWaitingConfirmationEnds: a thief in a session asks to confirm an address, and keeps
+// the mail from arriving. The link in it is never sent once an operator has set another address.
+func TestAttackD10AWaitingConfirmationEnds(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		const path, theirs, owners = "/settings/profile/email", "thief@example.net", "ada@example.org"
+		p.AddAccount(t, "ada")
+		portal.VerifyEmail(t, p, "ada")
+		thief := p.Browser(t)
+		thief.SignIn("ada")
+		portal.Mails(t, p)
+		unblock := block(t, p)
+		thief.Post(path, "email", theirs)
+		setEmail := func(to string) {
+			testkit.Check(t, p.Manage.Accounts.SetEmail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, "ada"), to))
+		}
+		setEmail(owners)
+		unblock()
+		p.Clock.Move(2 * time.Minute)
+		for _, m := range portal.Mails(t, p) {
+			if _, _, ticket := m.Link(); m.To == theirs && ticket != "" {
+				t.Error("the mail was sent")
+				thief.Post(path+"/confirm", "ticket", ticket)
+			}
+		}
+		if got := portal.MustAccount(t, p, "ada").Email; got != owners {
+			t.Errorf("the address is %s, want %s", got, owners)
+		}
 	})
 }
