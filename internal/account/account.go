@@ -350,10 +350,11 @@ func SetEmail(ctx context.Context, tx *db.Tx, id, email string) error {
 	if err := checkEmailFree(ctx, tx, folded, id); err != nil {
 		return err
 	}
-	// An address that comes back may have become another person's.
+	// An address that comes back may have become another person's, or exist again.
 	err = changeOne(ctx, tx, id, `
 		UPDATE accounts SET email = NULLIF($2, ''), email_folded = NULLIF($3, ''),
-			verified_email = CASE WHEN email_folded = $3 THEN verified_email END
+			verified_email = CASE WHEN email_folded = $3 THEN verified_email END,
+			refused_email = CASE WHEN email_folded = $3 THEN refused_email END
 		WHERE  id = $1`, id, kept, folded)
 	if errors.Is(err, db.ErrConflict) {
 		return ErrEmailTaken

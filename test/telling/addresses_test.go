@@ -153,6 +153,10 @@ func TestARefusedAddressIsMarked(t *testing.T) {
 		if !r.read(t).EmailRefusedAt.IsZero() {
 			t.Error("another address is marked")
 		}
+		testkit.Check(t, r.Manage.Accounts.SetEmail(ctx, by, r.ada, r.ada.Email))
+		if !r.read(t).EmailRefusedAt.IsZero() {
+			t.Error("an address that came back is marked")
+		}
 	})
 }
 
