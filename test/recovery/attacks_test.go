@@ -12,15 +12,15 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack66AResetKeepsTheSecondFactor sets a new password with a mailed link. It opens no
-// session and makes no browser known, and the next sign-in asks for the code, in the owner's
-// browser too.
+// TestAttack66AResetKeepsTheSecondFactor sets a new password with a mailed link. The link opens no
+// session and makes no browser known, and the next sign-in asks for the code, even in the owner's
+// known browser.
 func TestAttack66AResetKeepsTheSecondFactor(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
 		thief := p.Browser(t)
 		if a := reset(thief, portal.MailedReset(t, p, thief, "ada"), chosen); a.Location != "/login?notice=password_set" {
-			t.Fatalf("reset: %s", portal.Summary(a))
+			t.Fatalf("set a password with the mailed link: %s, want the notice password_set", portal.Summary(a))
 		}
 		for _, name := range []string{portal.SessionCookie, portal.AttemptCookie, portal.DeviceCookie} {
 			if thief.Cookie(name) != "" {
@@ -28,14 +28,14 @@ func TestAttack66AResetKeepsTheSecondFactor(t *testing.T) {
 			}
 		}
 		if owner.SignedIn() {
-			t.Error("the owner's session is still open")
+			t.Error("after the reset, the owner's earlier session is still open, want it ended")
 		}
 		for name, b := range map[string]*portal.Browser{"the browser of the reset": thief, "the owner's browser": owner} {
 			if a := b.Post("/login", "username", "ada", "password", chosen); a.Location != "/login/code" || b.SignedIn() {
 				t.Errorf("%s, with the new password: %s, want the form for the code", name, portal.Summary(a))
 			}
 			if a := b.Get("/settings/security"); a.Status == http.StatusOK {
-				t.Errorf("%s opens the settings without a code", name)
+				t.Errorf("%s opens the security settings without a code, want a refusal", name)
 			}
 		}
 		owner.Post("/login/code", "code", phone.Code(0))
@@ -43,8 +43,8 @@ func TestAttack66AResetKeepsTheSecondFactor(t *testing.T) {
 	})
 }
 
-// TestAttack67TheLinkLeadsToPublicURL asks for a link by requests that name another host in the
-// request line, or in two Host headers. The portal refuses them, or the link leads to public_url.
+// TestAttack67TheLinkLeadsToPublicURL asks for a link with requests that name another host in the
+// request line or in a header. The portal refuses such a request, or mails a link to public_url.
 func TestAttack67TheLinkLeadsToPublicURL(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -62,11 +62,11 @@ func TestAttack67TheLinkLeadsToPublicURL(t *testing.T) {
 			"POST /forgot HTTP/1.1\r\nHost: " + host + "\r\nOrigin: http://evil.example\r\nReferer: http://evil.example/forgot",
 		} {
 			for _, from := range []string{"\r\nSec-Fetch-Site: same-origin", ""} {
-				p.Clock.Move(25 * time.Hour) // past the mails of a day
+				p.Clock.Move(25 * time.Hour) // so that the limit of mails in a day doesn't apply
 				before := len(portal.Mails(t, p))
 				answer := portal.RawAnswer(t, p, fmt.Sprintf("%s%s\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", start, from, len(form), form))
 				if strings.Contains(answer, "//evil.example") {
-					t.Errorf("%s: the answer leads to the other host:\n%s", start, answer)
+					t.Errorf("%s: the answer has a link to evil.example, want none:\n%s", start, answer)
 				}
 				for _, m := range portal.Mails(t, p)[before:] {
 					if origin, path, _ := m.Link(); m.To != to || origin != p.Base || path != "/reset" || strings.Contains(m.Raw, "evil") {
@@ -76,15 +76,14 @@ func TestAttack67TheLinkLeadsToPublicURL(t *testing.T) {
 			}
 		}
 		if a := p.Browser(t).Post("/forgot", "username", "ada"); a.Location != "/login?notice=mail_sent" {
-			t.Errorf("a request of a browser: %s", portal.Summary(a))
+			t.Errorf("ask for a link in a browser: %s, want the notice mail_sent", portal.Summary(a))
 		}
-		lastTicket(t, p, to) // it got a link
+		lastTicket(t, p, to) // fails the test unless a link was mailed
 	}, portal.BehindProxy)
 }
 
 // TestAttack62TheAddressNeedsAFreshProof tries to change the address with a session whose proof is
-// older than ten minutes. The link of a mail that was asked for before is no proof of the owner's:
-// it says whose mailbox it is.
+// older than ten minutes. The portal demands a reauthentication, sends no mail and keeps the address.
 func TestAttack62TheAddressNeedsAFreshProof(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -97,13 +96,13 @@ func TestAttack62TheAddressNeedsAFreshProof(t *testing.T) {
 			t.Errorf("a stale session asks for another address: %s, want 303 to /reauthenticate", portal.Summary(a))
 		}
 		if after := len(portal.Mails(t, p)); after != before || portal.MustAccount(t, p, "ada").Email != to {
-			t.Errorf("%d mails more, and the address is %s", after-before, portal.MustAccount(t, p, "ada").Email)
+			t.Errorf("the refused change sent %d mails and left the address %s, want no mail and %s", after-before, portal.MustAccount(t, p, "ada").Email, to)
 		}
 	})
 }
 
-// TestAttack63LinksOfOthers opens and submits each kind of link in a session of another account, and
-// in the forms of the other kinds.
+// TestAttack63LinksOfOthers checks that no form for mailed links accepts a link of another kind, and
+// that a link that confirms an address works only in a session of its own account.
 func TestAttack63LinksOfOthers(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -123,7 +122,7 @@ func TestAttack63LinksOfOthers(t *testing.T) {
 		for kind, ticket := range links {
 			for path := range links {
 				if path == kind && path != "/settings/profile/email/confirm" {
-					continue // these need no session of the account
+					continue // such a link works without a session of the account
 				}
 				for _, b := range []*portal.Browser{eve, p.Browser(t)} {
 					b.Get(path + "?ticket=" + ticket)
@@ -135,19 +134,19 @@ func TestAttack63LinksOfOthers(t *testing.T) {
 			}
 		}
 		if a := portal.MustAccount(t, p, "ada"); a.Email != "ada@example.org" {
-			t.Errorf("the address is %s", a.Email)
+			t.Errorf("ada's address is %s, want ada@example.org as before", a.Email)
 		}
 		if a := portal.MustAccount(t, p, "eve"); a.Email != "" {
-			t.Errorf("the other account's address is %s", a.Email)
+			t.Errorf("eve's address is %s, want none as before", a.Email)
 		}
 		if a := ada.Post("/settings/profile/email/confirm", "ticket", links["/settings/profile/email/confirm"]); a.Location != "/settings/profile?notice=email_confirmed" {
-			t.Errorf("the owner, afterwards: %s", portal.Summary(a))
+			t.Errorf("ada confirms her address after eve's tries: %s, want the notice email_confirmed", portal.Summary(a))
 		}
 	})
 }
 
-// TestAttackD27AMailboxIsOneFactor: a thief who reads the owner's mails, and has the operator reset
-// the second factor, isn't signed in.
+// TestAttackD27AMailboxIsOneFactor checks that a thief who reads the owner's mails can't sign in, even
+// if the thief persuades the operator to reset the second factor by mail.
 func TestAttackD27AMailboxIsOneFactor(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		portal.WithTwoFactor(t, p, "ada")
@@ -163,7 +162,7 @@ func TestAttackD27AMailboxIsOneFactor(t *testing.T) {
 		}
 		thief.Post("/login", "username", "ada", "password", chosen)
 		if thief.SignedIn() {
-			t.Error("a mailbox opened an account with a second factor")
+			t.Error("the thief is signed in with the owner's mails alone, want no session")
 		}
 		signInAndEnroll(t, p, portal.Password, enroll)
 	})

@@ -11,7 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestARobotOpensTheLinkThatLetsABrowserIn opens the link and submits every form before the person.
+// TestARobotOpensTheLinkThatLetsABrowserIn lets a robot open the link and submit every form before the
+// owner. The robot isn't let in, and the owner still is.
 func TestARobotOpensTheLinkThatLetsABrowserIn(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -23,7 +24,7 @@ func TestARobotOpensTheLinkThatLetsABrowserIn(t *testing.T) {
 		}
 		isForResetsOnly(t, robot, ticket)
 		if a := reset(robot, ticket, chosen); a.Status != http.StatusNotFound {
-			t.Errorf("the link sets a password: %s", portal.Summary(a))
+			t.Errorf("set a password with the ticket of a link that lets a browser in: %s, want 404", portal.Summary(a))
 		}
 		code := portal.UnlockCode(t, robot, ticket)
 		for range 4 {
@@ -32,23 +33,24 @@ func TestARobotOpensTheLinkThatLetsABrowserIn(t *testing.T) {
 			typeCode(robot, code)
 		}
 		if mayTry(t, robot, "ada", portal.Password) {
-			t.Error("the robot may try passwords")
+			t.Error("the robot may try passwords, want 429")
 		}
 		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger WHERE bucket = 'password'`)
 		if a := typeCode(laptop, code); !isLetIn(a) {
-			t.Errorf("the person after the robot: %s", portal.Summary(a))
+			t.Errorf("the owner types the code after the robot did: %s, want the notice let_in", portal.Summary(a))
 		}
 		portal.CheckSignedIn(t, laptop, "let in", false)
 		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger WHERE bucket = 'password'`); after != before {
-			t.Error("letting the browser in changed the buckets")
+			t.Errorf("the bucket of wrong passwords has %d rows, want %d as before the browser was let in", after, before)
 		}
 		if mayTry(t, p.Browser(t), "ada", portal.Password) {
-			t.Error("letting one browser in emptied the bucket of the others")
+			t.Error("another browser may try passwords after the owner's browser was let in, want 429")
 		}
 	}, portal.BehindProxy)
 }
 
-// TestABrowserThatMailLetIn follows such a browser to its first sign-in, and past its time.
+// TestABrowserThatMailLetIn checks that a browser that a mailed link let in is known only after its
+// first sign-in, and that it may try passwords for a day.
 func TestABrowserThatMailLetIn(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
@@ -60,24 +62,24 @@ func TestABrowserThatMailLetIn(t *testing.T) {
 				t.Fatalf("%s isn't let in: %s", name, portal.Summary(a))
 			}
 		}
-		// Two people of a family are let in to one browser; neither ends the other's.
+		// Two accounts are let in to one browser; neither ends the other's right to try passwords.
 		b, late := p.Browser(t), p.Browser(t)
 		letIn(late, "ada")
 		letIn(b, "ada")
 		letIn(b, "bob")
 		if mayTry(t, late, "ada", portal.Password) {
-			t.Error("two browsers of one account are let in")
+			t.Error("the first of two browsers that were let in to one account may still try passwords, want only the last")
 		}
 		if body := owner.Get("/settings/sessions").Body; strings.Count(body, "/forget\"") != 1 {
-			t.Error("the Sessions tab shows the browser as known")
+			t.Error("the Sessions tab doesn't list the owner's known browser alone")
 		}
 		portal.Mails(t, p)
 		if a := b.SignIn("bob"); a.Location != "/" || !b.SignedIn() {
-			t.Errorf("bob: %s", portal.Summary(a))
+			t.Errorf("bob signs in: %s, want / and a session", portal.Summary(a))
 		}
 		b.Post("/logout")
 		if a := b.SignIn("ada"); a.Location != "/login/code" {
-			t.Errorf("ada: %s, want the code", portal.Summary(a))
+			t.Errorf("ada's right password: %s, want /login/code", portal.Summary(a))
 		}
 		b.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, b, "ada", true)
@@ -88,14 +90,14 @@ func TestABrowserThatMailLetIn(t *testing.T) {
 			}
 		}
 		if told != 1 {
-			t.Errorf("ada was told of %d new browsers, want one", told)
+			t.Errorf("ada got %d mails about a new browser, want one", told)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE used_at = 0`); n != 0 {
-			t.Errorf("after the sign-ins %d browsers are let in", n)
+			t.Errorf("after the sign-ins, %d browsers are let in but haven't signed in, want none", n)
 		}
 		b.Post("/logout")
 		if a := b.SignIn("ada"); a.Location != "/login/code" {
-			t.Errorf("ada in the browser that is known now: %s", portal.Summary(a))
+			t.Errorf("ada's right password in the browser that is known now: %s, want /login/code", portal.Summary(a))
 		}
 
 		letIn(late, "ada")
@@ -103,16 +105,16 @@ func TestABrowserThatMailLetIn(t *testing.T) {
 		testkit.Check(t, p.Sweep(context.Background()))
 		portal.Shield(t, p, "ada")
 		if !mayTry(t, late, "ada", "wrong") {
-			t.Error("after 23 hours the browser isn't let in any more")
+			t.Error("23 hours after it was let in, the browser may not try passwords, want that it may")
 		}
 		p.Clock.Move(2 * time.Hour)
 		portal.Shield(t, p, "ada")
 		if mayTry(t, late, "ada", portal.Password) {
-			t.Error("after 25 hours the browser is still let in")
+			t.Error("25 hours after it was let in, the browser may still try passwords, want 429")
 		}
 		testkit.Check(t, p.Sweep(context.Background()))
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE used_at = 0`); n != 0 {
-			t.Errorf("after the sweep %d browsers are let in", n)
+			t.Errorf("after the sweep, %d rows of browsers that were let in remain, want none", n)
 		}
 	}, portal.BehindProxy)
 }

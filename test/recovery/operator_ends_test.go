@@ -1,6 +1,7 @@
 package recovery
 
-// What ends links that operators have mailed, who sees them, and when none is mailed.
+// What ends the links that an operator's command mails, who can read their tokens, and when no link
+// is mailed.
 
 import (
 	"errors"
@@ -16,8 +17,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAnOperatorsLinkEndsWithWhatItIsFor changes the account after a link was mailed, and while its
-// mail waits.
+// TestAnOperatorsLinkEndsWithWhatItIsFor checks that a change of the account ends a mailed link, and
+// keeps a link from being mailed if its mail still waits.
 func TestAnOperatorsLinkEndsWithWhatItIsFor(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := t.Context(), manage.CommandLine()
@@ -51,7 +52,7 @@ func TestAnOperatorsLinkEndsWithWhatItIsFor(t *testing.T) {
 					},
 				}
 				if what == "password" {
-					delete(issue, "enrollment") // the owner needs it after a new password too
+					delete(issue, "enrollment") // a new password leaves this link valid, since the owner still needs it
 				}
 				for kind, issue := range issue {
 					name := strings.ReplaceAll(fmt.Sprint(kind, "-", what, "-", waits), "_", "-")
@@ -65,13 +66,13 @@ func TestAnOperatorsLinkEndsWithWhatItIsFor(t *testing.T) {
 						p.Clock.Move(2 * time.Minute)
 						for _, m := range portal.Mails(t, p) {
 							if _, path, _ := m.Link(); m.To == to && path == "/setup" {
-								t.Errorf("%s: the link was mailed", name)
+								t.Errorf("%s: the link was mailed after the change, want no mail", name)
 							}
 						}
 						given := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE kind = 'mail_given_up' AND detail = $1`, kind)
 						want := 0
 						if (what == "address" || what == "disabled") && kind != "let_in" {
-							want = 1 // the owner still needs one
+							want = 1 // the owner still needs such a link, so the operator is told
 						}
 						portal.ChangeRows(t, p, `DELETE FROM events`)
 						if given != want {
@@ -114,7 +115,7 @@ func TestAReplacedLinkIsNotGivenUp(t *testing.T) {
 			}
 		}
 		if len(links) != 2 || links["ada@example.com"] != 1 || links["bob@example.com"] != 1 {
-			t.Errorf("mailed links: %v, want one each", links)
+			t.Errorf("mailed links by address: %v, want one to ada and one to bob", links)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE kind = 'mail_given_up'`); n != 0 {
 			t.Errorf("%d events say that a mail was given up, want none", n)
@@ -122,8 +123,8 @@ func TestAReplacedLinkIsNotGivenUp(t *testing.T) {
 	})
 }
 
-// TestAttackD12NobodyButTheMailboxGetsTheToken searches everything that an operator sees for the
-// tokens of mailed links.
+// TestAttackD12NobodyButTheMailboxGetsTheToken checks that nothing that an operator can see contains
+// the token of a mailed link.
 func TestAttackD12NobodyButTheMailboxGetsTheToken(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		portal.WithTwoFactor(t, p, "ada")
@@ -136,22 +137,22 @@ func TestAttackD12NobodyButTheMailboxGetsTheToken(t *testing.T) {
 			places[table] = rowsOf(t, p, table)
 		}
 		if !strings.Contains(places["events"], "link mailed") || strings.Contains(places["events"], "link shown") {
-			t.Errorf("the events don't say that the links were mailed: %s", places["events"])
+			t.Errorf("the events don't say that the links were mailed, or say that one was shown: %s", places["events"])
 		}
 		for what, token := range tokens {
 			if len(token) < 40 {
-				t.Fatalf("%s: no token", what)
+				t.Fatalf("the token of the %s is %q, want at least 40 characters", what, token)
 			}
 			for place, text := range places {
 				if strings.Contains(text, token) {
-					t.Errorf("%s contains the token of the %s", place, what)
+					t.Errorf("%s contains the token of the %s, want it in the mail alone", place, what)
 				}
 			}
 		}
 	})
 }
 
-// rowsOf returns all bytes of a table.
+// rowsOf returns the values of all rows of a table as text.
 func rowsOf(t *testing.T, p *portal.Portal, table string) string {
 	t.Helper()
 	rows, err := p.DB.Reader().QueryContext(t.Context(), `SELECT * FROM `+table)
@@ -174,8 +175,8 @@ func rowsOf(t *testing.T, p *portal.Portal, table string) string {
 	return all.String()
 }
 
-// TestNoLinkIsMailedWhileAnEarlierVersionRuns: it would let a mailed link do what one may do that
-// was handed over.
+// TestNoLinkIsMailedWhileAnEarlierVersionRuns checks that no link is mailed while a node of an earlier
+// version runs. Such a node would give a mailed link the rights of a link that an operator hands over.
 func TestNoLinkIsMailedWhileAnEarlierVersionRuns(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := t.Context(), manage.CommandLine()
@@ -188,11 +189,11 @@ func TestNoLinkIsMailedWhileAnEarlierVersionRuns(t *testing.T) {
 		_, letInErr := p.Manage.Links.LetInByMail(ctx, by, portal.MustAccount(t, p, "ada"))
 		for what, err := range map[string]error{"reset": resetErr, "invitation": inviteErr, "let-in link": letInErr} {
 			if !errors.Is(err, cluster.ErrNotYet) {
-				t.Errorf("%s: %v, want ErrNotYet", what, err)
+				t.Errorf("mail a %s beside a node of an earlier version: got %v, want ErrNotYet", what, err)
 			}
 		}
 		if after := fmt.Sprint(portal.EventCounts(t, p)); after != before || portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`) != 1 || portal.CountRows(t, p, `SELECT COUNT(*) FROM accounts`) != 1 {
-			t.Errorf("something was changed: events %s, before %s", after, before)
+			t.Errorf("the refused commands changed rows: events %s, want %s as before, one authenticator and one account", after, before)
 		}
 		portal.ChangeRows(t, p, `DELETE FROM nodes WHERE id = 'old'`)
 		resetByMail(t, p, "ada")

@@ -30,28 +30,29 @@ func reset(b *portal.Browser, ticket, typed string) portal.Answer {
 	return b.Post("/reset", "ticket", ticket, "new_password", typed)
 }
 
-// isUsed fails the test unless a link is no longer valid.
+// isUsed fails the test if a link is still valid.
 func isUsed(t *testing.T, p *portal.Portal, what, ticket string) {
 	t.Helper()
 	if a := p.Browser(t).Get("/reset?ticket=" + ticket); a.Status != http.StatusNotFound {
 		t.Errorf("%s: the link's page has status %d, want 404", what, a.Status)
 	}
 	if a := reset(p.Browser(t), ticket, chosen); a.Status != http.StatusNotFound {
-		t.Errorf("%s: the link sets a password: %s", what, portal.Summary(a))
+		t.Errorf("%s: set a password with the link: %s, want 404", what, portal.Summary(a))
 	}
 }
 
-// isForResetsOnly fails the test if other pages accept the ticket of a mailed link.
+// isForResetsOnly fails the test if /setup, the page of an operator's links, accepts the ticket.
 func isForResetsOnly(t *testing.T, b *portal.Browser, ticket string) {
 	t.Helper()
 	for _, a := range []portal.Answer{b.Get("/setup?ticket=" + ticket), b.Post("/setup", "ticket", ticket, "new_password", chosen)} {
 		if a.Status != http.StatusNotFound {
-			t.Errorf("the page of other links accepts the ticket: %s", portal.Summary(a))
+			t.Errorf("/setup with the ticket: %s, want 404", portal.Summary(a))
 		}
 	}
 }
 
-// TestAttackD5OneLinkSetsOnePassword submits one link in many browsers at once.
+// TestAttackD5OneLinkSetsOnePassword submits one link in many browsers at once. One of them sets the
+// password.
 func TestAttackD5OneLinkSetsOnePassword(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -72,15 +73,15 @@ func TestAttackD5OneLinkSetsOnePassword(t *testing.T) {
 			switch {
 			case a.Status == http.StatusSeeOther && winner < 0:
 				winner = i
-			case !portal.OneOf(a.Status, http.StatusNotFound, http.StatusServiceUnavailable): // too many wait to hash
-				t.Errorf("answer %d: %s, want one 303, and 404 or 503 else", i, portal.Summary(a))
+			case !portal.OneOf(a.Status, http.StatusNotFound, http.StatusServiceUnavailable): // 503: the hashing queue is full
+				t.Errorf("browser %d got %s, want 303 for one browser, and 404 or 503 for the others", i, portal.Summary(a))
 			}
 		}
 		if winner < 0 {
-			t.Fatal("no browser set the password")
+			t.Fatal("no browser set the password, want one")
 		}
 		if browsers[winner].Cookie(portal.SessionCookie) != "" || browsers[winner].Cookie(portal.DeviceCookie) != "" {
-			t.Error("the link opened a session, or made the browser known")
+			t.Error("the link opened a session or made the browser known, want neither")
 		}
 		isUsed(t, p, "afterwards", ticket)
 		b := p.Browser(t)
@@ -89,7 +90,8 @@ func TestAttackD5OneLinkSetsOnePassword(t *testing.T) {
 	})
 }
 
-// TestAttackD5OlderLinksDie changes the account after a link was mailed, and while a mail waits.
+// TestAttackD5OlderLinksDie checks that a change of the account ends the links that were mailed before
+// it, and those whose mail still waits.
 func TestAttackD5OlderLinksDie(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := context.Background(), manage.CommandLine()
@@ -115,10 +117,10 @@ func TestAttackD5OlderLinksDie(t *testing.T) {
 			p.Browser(t).Post("/forgot", "username", name)
 			second := lastTicket(t, p, name+"@example.com")
 			if first == second {
-				t.Fatalf("%s: no second link", what)
+				t.Fatalf("%s: the second mail has the link of the first, want a new one", what)
 			}
 			before := len(portal.Mails(t, p))
-			p.Browser(t).Post("/forgot", "username", name) // its mail may wait
+			p.Browser(t).Post("/forgot", "username", name) // this mail may still wait during the change
 			testkit.Check(t, change(portal.MustAccount(t, p, name)))
 			isUsed(t, p, what, first)
 			isUsed(t, p, what, second)
@@ -137,7 +139,8 @@ func lastTicket(t *testing.T, p *portal.Portal, to string) string {
 	return ticket
 }
 
-// TestAttackD6LinksComeFromPublicURL asks with every header that proxies use to name a host.
+// TestAttackD6LinksComeFromPublicURL asks for a link with every header by which proxies name a host.
+// The mailed link leads to public_url.
 func TestAttackD6LinksComeFromPublicURL(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -156,8 +159,8 @@ func TestAttackD6LinksComeFromPublicURL(t *testing.T) {
 	}, portal.BehindProxy)
 }
 
-// TestAttackD7NobodyLearnsWhichNamesExist compares the answers, and the rows that each request
-// writes.
+// TestAttackD7NobodyLearnsWhichNamesExist checks that /forgot answers the same, and writes the same
+// rows, for names of every kind.
 func TestAttackD7NobodyLearnsWhichNamesExist(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := context.Background(), manage.CommandLine()
@@ -195,12 +198,12 @@ func TestAttackD7NobodyLearnsWhichNamesExist(t *testing.T) {
 				if got != first || a.Location != "/login?notice=mail_sent" {
 					t.Errorf("round %d, %q: %s\nwant the same as for the others:\n%s", round, typed, got, first)
 				}
-				// The mails of the account itself are written later, by the sender.
+				// The sender decides later which requests lead to a mail.
 				if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE kind <> 'reset_asked'`); after > before {
-					t.Errorf("round %d, %q: the request wrote an event", round, typed)
+					t.Errorf("round %d, %q: the request wrote an event other than reset_asked, want none", round, typed)
 				}
 				if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); after != waiting+1 {
-					t.Errorf("round %d, %q: %d messages after %d, want one more, as for the others", round, typed, after, waiting)
+					t.Errorf("round %d, %q: the outbox had %d messages and has %d, want one more, as for the others", round, typed, waiting, after)
 				}
 			}
 		}
@@ -214,13 +217,13 @@ func TestAttackD7NobodyLearnsWhichNamesExist(t *testing.T) {
 			t.Errorf("mails with links: %v, want three to known@example.com", mails)
 		}
 		if left := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); left != 0 {
-			t.Errorf("%d messages are left", left)
+			t.Errorf("the outbox still has %d messages, want none", left)
 		}
 	}, portal.BehindProxy)
 }
 
-// TestALinkLivesFromItsMail keeps the mails from being written for ten minutes, and for longer
-// than they are tried.
+// TestALinkLivesFromItsMail checks that a link's life begins when its mail is sent, here ten minutes
+// late, and that a mail that can't be sent for half an hour is given up.
 func TestALinkLivesFromItsMail(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -246,7 +249,7 @@ func TestALinkLivesFromItsMail(t *testing.T) {
 		ticket := lastTicket(t, p, to)
 		p.Clock.Move(28 * time.Minute) // 44 minutes after the request
 		if a := p.Browser(t).Get("/reset?ticket=" + ticket); a.Status != http.StatusOK {
-			t.Errorf("28 minutes after the mail: %s", portal.Summary(a))
+			t.Errorf("open the link 28 minutes after its mail: %s, want 200", portal.Summary(a))
 		}
 		p.Clock.Move(5 * time.Minute)
 		isUsed(t, p, "33 minutes after the mail", ticket)
@@ -259,12 +262,13 @@ func TestALinkLivesFromItsMail(t *testing.T) {
 			t.Errorf("events: %v, want mail_given_up once", got)
 		}
 		if left := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); left != 0 {
-			t.Errorf("%d messages are left", left)
+			t.Errorf("the outbox still has %d messages, want none", left)
 		}
 	})
 }
 
-// TestMailReplacesOneFactorOnly asks for a new password after mail replaced the second factor.
+// TestMailReplacesOneFactorOnly checks that mail doesn't replace the password within a week after it
+// replaced the second factor.
 func TestMailReplacesOneFactorOnly(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -274,12 +278,12 @@ func TestMailReplacesOneFactorOnly(t *testing.T) {
 		before := len(portal.Mails(t, p))
 		p.Browser(t).Post("/forgot", "username", "ada")
 		if after := len(portal.Mails(t, p)); after != before || portal.EventCounts(t, p)["reset_asked:refused"] != 1 {
-			t.Errorf("%d mails more, events %v; want none, and the refusal", after-before, portal.EventCounts(t, p))
+			t.Errorf("the request sent %d mails, and the events are %v; want no mail, and reset_asked refused once", after-before, portal.EventCounts(t, p))
 		}
 		p.Clock.Move(account.MailPause)
 		p.Browser(t).Post("/forgot", "username", "ada")
 		if a := reset(p.Browser(t), lastTicket(t, p, "ada@example.com"), chosen); a.Location != "/login?notice=password_set" {
-			t.Errorf("a week later: %s", portal.Summary(a))
+			t.Errorf("set a password by mail a week later: %s, want the notice password_set", portal.Summary(a))
 		}
 		if a := portal.MustAccount(t, p, "ada"); a.MailMayReplaceFactor(p.Clock.Now()) || !a.MailMayReplaceFactor(p.Clock.Now().Add(account.MailPause)) {
 			t.Error("the reset doesn't keep mail from replacing the second factor for a week")
@@ -287,22 +291,23 @@ func TestMailReplacesOneFactorOnly(t *testing.T) {
 	})
 }
 
-// TestWithoutMailNothingChanges checks that a portal without mail has no such pages.
+// TestWithoutMailNothingChanges checks that a portal without mail has neither the pages for a new
+// password by mail nor links to them.
 func TestWithoutMailNothingChanges(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		b := p.Browser(t)
 		if a := b.Get("/login"); strings.Contains(a.Body, "/forgot") {
-			t.Error("the sign-in page links to /forgot")
+			t.Error("without mail, the sign-in page links to /forgot, want no link")
 		}
 		nowhere := b.Get("/nowhere")
 		for _, a := range []portal.Answer{b.Get("/forgot"), b.Post("/forgot", "username", "ada"), b.Get("/reset"), b.Post("/reset")} {
 			if a.Status != nowhere.Status {
-				t.Errorf("%s, want %d", portal.Summary(a), nowhere.Status)
+				t.Errorf("a page for a new password by mail, on a portal without mail: %s, want %d as for any unknown page", portal.Summary(a), nowhere.Status)
 			}
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 0 {
-			t.Errorf("%d messages", n)
+			t.Errorf("the outbox has %d messages, want none", n)
 		}
 	})
 }
