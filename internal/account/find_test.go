@@ -130,9 +130,36 @@ func TestFindReadsNoMoreThanItsPage(t *testing.T) {
 					return err
 				}
 			}
-			_, err := db.Exec(ctx, tx, `ANALYZE accounts`)
-			return err
+			if _, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ('ops', 1), ('staff', 1)`); err != nil {
+				return err
+			}
+			if _, err := db.Exec(ctx, tx, `INSERT INTO members SELECT 'staff', id FROM accounts`); err != nil {
+				return err
+			}
+			if _, err := db.Exec(ctx, tx, `INSERT INTO members VALUES ('ops', 'id1'), ('ops', 'id2')`); err != nil {
+				return err
+			}
+			for _, table := range []string{"accounts", "members"} {
+				if _, err := db.Exec(ctx, tx, `ANALYZE `+table); err != nil {
+					return err
+				}
+			}
+			return nil
 		}))
+		// A policy for a small group counts its members only.
+		query, args := countQuery([]string{"ops"}, false)
+		if plan := planOf(t, d, query, args); !strings.Contains(plan, "members") || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "SCAN") || strings.Contains(plan, "one_factor") {
+			t.Errorf("the count for a group reads other accounts:\n%s", plan)
+		}
+		for _, test := range []struct {
+			groups    []string
+			everybody bool
+			want      int
+		}{{[]string{"ops"}, false, 1}, {[]string{"ops", "staff"}, false, n / 2}, {nil, true, n / 2}, {[]string{"nobody"}, false, 0}} {
+			if got, err := CountWithoutTwoFactor(t.Context(), d.Reader(), test.groups, test.everybody); err != nil || got != test.want {
+				t.Errorf("without two-factor authentication in %v, everybody %t: %d, %v; want %d", test.groups, test.everybody, got, err, test.want)
+			}
+		}
 		for filter := range conditions {
 			for _, search := range []Search{{}, {Prefix: "n"}, {Prefix: "mail1"}, {After: "name19000"}} {
 				search.Filter = filter
@@ -149,22 +176,28 @@ func TestFindReadsNoMoreThanItsPage(t *testing.T) {
 // plansOf returns how the engine runs the statements of Find.
 func plansOf(t *testing.T, d *db.DB, s Search) (plans []string) {
 	t.Helper()
+	prefix, _ := normalPrefix(s.Prefix)
+	for _, column := range columnsOf(prefix) {
+		query, args := findQuery(s, column, prefix, 51)
+		plans = append(plans, planOf(t, d, query, args))
+	}
+	return plans
+}
+
+// planOf returns how the engine runs a statement.
+func planOf(t *testing.T, d *db.DB, query string, args []any) string {
+	t.Helper()
 	explain := "EXPLAIN "
 	if d.ServesOne() {
 		explain = "EXPLAIN QUERY PLAN "
 	}
-	prefix, _ := normalPrefix(s.Prefix)
-	for _, column := range columnsOf(prefix) {
-		query, args := findQuery(s, column, prefix, 51)
-		lines, err := db.All(t.Context(), d.Reader(), explain+query, args, func(scan db.Scan) (line string, err error) {
-			if d.ServesOne() {
-				var a, b, c int
-				return line, scan(&a, &b, &c, &line)
-			}
-			return line, scan(&line)
-		})
-		testkit.Check(t, err)
-		plans = append(plans, strings.Join(lines, "\n"))
-	}
-	return plans
+	lines, err := db.All(t.Context(), d.Reader(), explain+query, args, func(scan db.Scan) (line string, err error) {
+		if d.ServesOne() {
+			var a, b, c int
+			return line, scan(&a, &b, &c, &line)
+		}
+		return line, scan(&line)
+	})
+	testkit.Check(t, err)
+	return strings.Join(lines, "\n")
 }
