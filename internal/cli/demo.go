@@ -83,11 +83,12 @@ func (c demoCommand) announce(r *run, portal *server.Portal, password string) er
   Name      demo
   Password  %s
   Mails     file://%s/   (each mail is a file)
+  Commands  sallyport account list --config %s
 
 Open the panel and sign in. Then turn on two-factor authentication at the portal.
 Everything is gone when you press Ctrl-C.
 
-`, portal.Config.Panels[0].URL, portal.URL("/"), password, portal.Config.Mail.URL.Dir)
+`, portal.Config.Panels[0].URL, portal.URL("/"), password, portal.Config.Mail.URL.Dir, filepath.Join(portal.Config.DataDir, "sallyport.yaml"))
 	if err != nil || c.SharedHost {
 		return err
 	}
@@ -102,26 +103,27 @@ browser doesn't, add this line to /etc/hosts, or run the demo with --shared-host
 
 // config returns the configuration of a demo with its files in dir and its panel at this
 // address. It ignores the environment and the operator's configuration: a demo must not
-// touch the data of a real portal.
+// touch the data of a real portal. The configuration is a file in dir, so that other commands
+// find the demo by it.
 func (c demoCommand) config(dir, panel string) (config.Config, error) {
-	environ := []string{"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo",
-		"SALLYPORT_MAIL_URL=file:" + demoMails(dir), "SALLYPORT_MAIL_FROM=demo@" + demoPortal}
-	if c.SharedHost {
-		return config.Load("", append(environ, "SALLYPORT_UPSTREAM=http://"+panel))
-	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return config.Load("", environ) // which returns the fault of the address
+		return config.Load("", []string{"SALLYPORT_LISTEN=" + c.Listen}) // which returns the fault of the address
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return config.Config{}, usageError{fmt.Errorf("names below .localhost lead browsers to their own machine, so the demo can't listen at %s: leave out --listen, or add --shared-host", c.Listen)}
+	text := fmt.Sprintf("listen: %q\ndata_dir: %q\nsite_name: Sallyport demo\nmail:\n  url: %q\n  from: demo@%s\n", c.Listen, dir, "file:"+demoMails(dir), demoPortal)
+	if c.SharedHost {
+		text += fmt.Sprintf("upstream: http://%s\n", panel)
+	} else {
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return config.Config{}, usageError{fmt.Errorf("names below .localhost lead browsers to their own machine, so the demo can't listen at %s: leave out --listen, or add --shared-host", c.Listen)}
+		}
+		text += fmt.Sprintf("public_url: http://%s:%s\npanels:\n  - url: http://%s:%s\n    name: Harbour Streams\n    upstream: http://%s\n", demoPortal, port, demoPanel, port, panel)
 	}
-	file := filepath.Join(dir, "sallyport.yaml") // panels can't be declared by environment variables
-	text := fmt.Sprintf("public_url: http://%s:%s\npanels:\n  - url: http://%s:%s\n    name: Harbour Streams\n    upstream: http://%s\n", demoPortal, port, demoPanel, port, panel)
+	file := filepath.Join(dir, "sallyport.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return config.Config{}, fmt.Errorf("write the demo's configuration: %w", err)
 	}
-	return config.Load(file, environ)
+	return config.Load(file, nil)
 }
 
 // demoMails returns the directory into which the demo writes mails. It exists before the first one,
