@@ -21,7 +21,7 @@ func TestAttack162NothingToDebug(t *testing.T) {
 	for _, path := range []string{
 		"/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/vars", "/debug/requests", "/.git/", "/.git/HEAD", "/.git/config", "/.env",
 		"/swagger", "/swagger.json", "/openapi.json", "/api", "/api/", "/graphql", "/server-status", "/actuator", "/actuator/env", "/version", "/status", "/info",
-		"/static/", "/templates/", "/keyring", "/sallyport.db", "/backup", "/admin", "/console", "/phpinfo.php", "/.well-known/", "/robots.txt",
+		"/static/", "/templates/", "/keyring", "/sallyport.db", "/backup", "/administrator", "/console", "/phpinfo.php", "/.well-known/", "/robots.txt",
 	} {
 		for who, b := range map[string]*portal.Browser{"without a session": p.Browser(t), "in ada's session": signedIn} {
 			if a := b.Get(path); a.Status != http.StatusNotFound {
