@@ -61,7 +61,7 @@ type LinkKind string
 // The kinds of links.
 const (
 	Reset       LinkKind = "reset"        // chooses a new password
-	Unlock      LinkKind = "unlock"       // makes the browser that asked known
+	Unlock      LinkKind = "unlock"       // lets the browser that asked try passwords
 	VerifyEmail LinkKind = "verify_email" // confirms the address that the mail goes to
 	UndoEmail   LinkKind = "undo_email"   // sent to the former address: restores it
 	Invitation  LinkKind = "invitation"   // chooses the first password
