@@ -93,10 +93,10 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	return Reauthenticate
 }
 
-// isProvenSince reports whether the bearer proved since then what a sign-in to the account
-// takes: a password or a passkey, and two factors if the account has two-factor
-// authentication. Proofs of the future don't count; see [authenticator.Since].
-func isProvenSince(b Bearer, then, now time.Time) bool {
-	since := authenticator.Since(b.Proofs, then, now)
+// isProvenSince reports whether the bearer has proved, at the time earliest or later, what a
+// sign-in to the account takes: a password or a passkey, and two factors if the account has
+// two-factor authentication. Proofs dated in the future don't count; see [authenticator.Since].
+func isProvenSince(b Bearer, earliest, now time.Time) bool {
+	since := authenticator.Since(b.Proofs, earliest, now)
 	return authenticator.HasFirst(since) && (!b.TwoFactor || authenticator.AAL(since) >= 2)
 }

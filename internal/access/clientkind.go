@@ -84,7 +84,7 @@ func anyContains(values []string, part string) bool {
 	return slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, part) })
 }
 
-// All answers share the values, so that a refusal doesn't allocate them.
+// The values of WWW-Authenticate. All answers share them, so that a refusal allocates none.
 var (
 	bearerChallenge          = []string{`Bearer realm="Sallyport"`}
 	bearerAndBasicChallenges = []string{`Bearer realm="Sallyport"`, `Basic realm="Sallyport", charset="UTF-8"`}

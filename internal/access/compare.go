@@ -24,7 +24,7 @@ func covers(a, b Demand) bool {
 	return most == 0 || maxAge(a) > 0 && maxAge(a) <= most
 }
 
-// areEquivalent reports whether exactly the bearers that meet a meet b.
+// areEquivalent reports whether the same bearers meet both demands.
 func areEquivalent(a, b Demand) bool { return covers(a, b) && covers(b, a) }
 
 // stricter returns the demand that covers the other. ok is false if neither does.

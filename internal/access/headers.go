@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// proxyFamilies are prefixes of plain header names. Panels assume that the proxy in front of them
-// wrote a header with such a name, which gives the request's address, scheme, host, path or user.
-// Some panels serve the path in X-Original-URL instead of the one in the request line, which is
-// the one that was checked.
+// proxyFamilies are prefixes of plain header names. A header with such a name gives the request's
+// address, scheme, host, path or user, and panels assume that the proxy in front of them wrote
+// it. Some panels serve the path in X-Original-URL, although Sallyport checked the path in the
+// request line.
 var proxyFamilies = []string{
 	"Cf-Connecting-", "Client-Cert", "Cloudfront-Viewer-", "Fastly-Client-", "Fly-", "Forwarded", "Iv-", "Oidc-", "Proxy", "Remote-",
 	"Shib-", "Sm-User", "Ssl-Client-", "Tailscale-User-", "Wl-Proxy-",
@@ -73,8 +73,8 @@ var isProxyHeader = func() map[string]bool {
 // deletes or sets itself. The gateway removes their whole families.
 func ProxyHeaders() []string { return slices.Sorted(slices.Values(proxyHeaders)) }
 
-// IsProxyHeader reports whether panels may assume that a proxy wrote the header, which gives the
-// request's address, scheme, host, path or user. The name is a plain one (see [PlainHeader]). The
+// IsProxyHeader reports whether a header gives the request's address, scheme, host, path or user
+// to panels that assume that a proxy wrote it. The name is a plain one (see [PlainHeader]). The
 // gateway removes such headers from every request. The identity headers are among them.
 func IsProxyHeader(plain string) bool {
 	switch plain[:min(1, len(plain))] {

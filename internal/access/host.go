@@ -70,7 +70,7 @@ func canonicalName(name string) (string, error) {
 		return "", hostFault("longer than a name may be")
 	}
 	for i := range len(name) {
-		// ASCII before lower case: to Unicode the Kelvin sign is a k.
+		// Check for ASCII before strings.ToLower, which turns the Kelvin sign into a k.
 		c := lower(name[i])
 		if c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
 			return "", hostFault("a character that no host name has")

@@ -28,7 +28,8 @@ func Actions() []Action {
 //
 //   - A disabled account and a member may take no action.
 //   - All other roles may see every account, including their own.
-//   - No role may change its own account there; the Settings pages do that, and ask for proofs.
+//   - No role permits a change of one's own account there: that is for the Settings pages, which
+//     ask for proofs.
 //   - The help desk may help members. Changes of roles, and changes that can't be undone, are for
 //     administrators.
 //   - Administrators may take every action on other accounts. So at least one enabled
@@ -36,7 +37,7 @@ func Actions() []Action {
 //     (account.Lock): if two administrators demote each other at the same time, the second one no
 //     longer is an administrator when its change begins.
 //
-// The command line doesn't ask May.
+// The command line doesn't call May.
 func May(actor account.Account, do Action, target account.Account) bool {
 	switch {
 	case actor.ID == "" || actor.Disabled() || do < See || do > Remove:

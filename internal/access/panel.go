@@ -7,8 +7,8 @@ import (
 )
 
 // Panel is a web application behind the gate, at one origin. [NewPanel] returns a panel with
-// rules; a panel without rules may be a literal. It must not be changed after it is made;
-// then concurrent use is safe.
+// rules; a panel without rules may be a literal. Concurrent use is safe, since nothing may change
+// a Panel once it is in use.
 type Panel struct {
 	Origin string // as browsers write it: https://panel.example.com
 	Name   string // the name on pages; see [NewPanel]
@@ -133,15 +133,15 @@ func (p *Panel) DemandOf(rawPath string) (d Demand, ok bool) {
 	return d, true
 }
 
-// demandOfReading returns the demand for one reading of a path. only means that the path has
-// no other reading.
+// demandOfReading returns the demand for one reading of a path. onlyReading says that the path
+// has no other reading.
 //
-// It is unknown whether the panel ignores case, so the result is the strictest demand of the
-// rules that apply in either case. The search ends at the first rule that matches with regard to
-// case, since that rule applies if the panel respects case. Among the rules before it, the search
-// also considers those that match without regard to case, up to the first one that demands at
-// least as much as the panel.
-func (p *Panel) demandOfReading(path, folded string, only bool) (d Demand, ok bool) {
+// It is unknown whether the panel ignores upper and lower case. So the result is the strictest
+// demand of the rules that would apply if it does and of those that would apply if it doesn't.
+// The search ends at the first rule that matches with regard to case, since that rule applies if
+// the panel respects case. Among the rules before it, the search also considers those that match
+// without regard to case, up to the first one that demands at least as much as the panel.
+func (p *Panel) demandOfReading(path, folded string, onlyReading bool) (d Demand, ok bool) {
 	found := Demand{Requirement: Public} // every demand covers it
 	settled := false                     // the rule of panels that ignore case is found
 	for i := range p.rules {
@@ -150,7 +150,7 @@ func (p *Panel) demandOfReading(path, folded string, only bool) (d Demand, ok bo
 		if !may {
 			continue
 		}
-		if r.matches(path) && (only || !r.weaker) {
+		if r.matches(path) && (onlyReading || !r.weaker) {
 			return stricter(found, r.demand)
 		}
 		if settled {
@@ -175,8 +175,8 @@ func (r *rule) matches(path string) bool {
 }
 
 // mayMatch reports whether a panel with a lax comparison may apply the rule to a folded path.
-// whole reports whether it does so without ignoring a slash at the end. ASCII letters of the
-// path need not be folded. For each path that [rule.matches], may is true.
+// whole reports whether it does so without ignoring a slash at the end. ASCII letters of the path
+// need not be folded. For each path that [rule.matches] accepts, may is true.
 func (r *rule) mayMatch(folded string) (may, whole bool) {
 	n := len(r.folded)
 	if len(folded) < n {

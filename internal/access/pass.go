@@ -168,10 +168,10 @@ func (s Scope) AddressList() string {
 	return strings.Join(all, ", ")
 }
 
-// Check returns nil if the scope allows a request, and otherwise one of the errors above. from
-// is the client's address. An invalid one means that it is unknown, and is in no prefix. Every
+// Check returns nil if the scope allows a request, and otherwise one of the errors above. client
+// is the client's address. If it is invalid, the address is unknown, and lies in no prefix. Every
 // resource that the request names must be within the scope.
-func (s Scope) Check(r Request, from netip.Addr) error {
+func (s Scope) Check(r Request, client netip.Addr) error {
 	method := r.Method
 	if method == http.MethodHead && slices.Contains(s.Methods, http.MethodGet) {
 		method = http.MethodGet
@@ -179,7 +179,7 @@ func (s Scope) Check(r Request, from netip.Addr) error {
 	switch {
 	case len(s.Methods) > 0 && (!slices.Contains(s.Methods, method) || r.isOverridden()):
 		return ErrPassMethod
-	case len(s.Addresses) > 0 && !Proxies(s.Addresses).Contains(from):
+	case len(s.Addresses) > 0 && !Proxies(s.Addresses).Contains(client):
 		return ErrPassAddress
 	case !s.contains(r.Target):
 		return ErrPassPath

@@ -79,7 +79,7 @@ func isReadable(raw string) bool {
 	}
 	path, err := url.PathUnescape(raw)
 	if err != nil {
-		return false // some servers keep it, some drop it, and IIS reads %u0061 as a letter
+		return false // some servers keep an invalid escape, some drop it, and IIS reads %u0061 as a letter
 	}
 	if !utf8.ValidString(path) {
 		return false // old decoders read the overlong form %c0%af as a slash

@@ -60,7 +60,7 @@ func (a Account) ShownName() string {
 	return a.Name
 }
 
-// Disabled reports whether the account may not sign in.
+// Disabled reports whether the account is disabled, so that nobody can sign in to it.
 func (a Account) Disabled() bool { return !a.DisabledAt.IsZero() }
 
 // Limits of names. Longer ones would not fit into a QR code, a header or a page.
@@ -189,8 +189,9 @@ func ByName(ctx context.Context, q db.Querier, typed string) (Account, error) {
 	return readOne(ctx, q, `SELECT `+columns+` FROM accounts WHERE `+condition, value)
 }
 
-// ForMail is like ByName, but it returns only ID, Email and Stamp, and the zero account for
-// an unknown name. It reads one row for every name, so that its time doesn't tell which exist (R27).
+// ForMail is like ByName, but it returns only ID, Email and Stamp, and the zero account for an
+// unknown name. Its query returns one row for every name, known or not, so that its time doesn't
+// reveal which names exist (R27).
 func ForMail(ctx context.Context, q db.Querier, typed string) (a Account, err error) {
 	condition, value := matching(typed)
 	err = db.One(ctx, q, `
@@ -310,7 +311,7 @@ func Restamp(ctx context.Context, tx *db.Tx, id string) (string, error) {
 	return stamp, changeOne(ctx, tx, id, `UPDATE accounts SET security_stamp = $2 WHERE id = $1`, id, stamp)
 }
 
-// SetDisabled disables the account as of at, or enables it if at is zero.
+// SetDisabled stores since when the account is disabled. The zero time enables it.
 func SetDisabled(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `UPDATE accounts SET disabled_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
@@ -327,7 +328,7 @@ func SetTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error
 	return changeOne(ctx, tx, id, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
-// PostponeTwoFactor stores that the owner chose "Later" at the time at.
+// PostponeTwoFactor stores when the owner chose "Later".
 func PostponeTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `UPDATE accounts SET two_factor_postponed_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
@@ -350,7 +351,8 @@ func SetEmail(ctx context.Context, tx *db.Tx, id, email string) error {
 	if err := checkEmailFree(ctx, tx, folded, id); err != nil {
 		return err
 	}
-	// An address that comes back may have become another person's, or exist again.
+	// Forget that the earlier address was verified or refused: if the account gets that address
+	// again, its mailbox may belong to another person by then, or exist again.
 	err = changeOne(ctx, tx, id, `
 		UPDATE accounts SET email = NULLIF($2, ''), email_folded = NULLIF($3, ''),
 			verified_email = CASE WHEN email_folded = $3 THEN verified_email END,

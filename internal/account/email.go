@@ -8,18 +8,19 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// MailPause is how long after mail replaced the password it may not replace the second factor,
-// and the other way round. Otherwise a mailbox alone would be both factors.
+// MailPause is the least time between a replacement of the password and one of the second factor
+// by mailed links, in either order. Otherwise a mailbox alone would be both factors.
 const MailPause = 7 * 24 * time.Hour
 
-// MailMayReplacePassword reports whether a mailed link may set a new password. None may after an
-// operator removed the second factor, until the owner has another one: the password is all that
-// protects the account then.
+// MailMayReplacePassword reports whether a mailed link may set a new password. No mailed link may
+// do so from the time at which an operator removed the second factor until the owner has another
+// one: only the password protects the account then.
 func (a Account) MailMayReplacePassword(now time.Time) bool {
 	return !a.EnrollLocked && (a.FactorMailedAt.IsZero() || now.Sub(a.FactorMailedAt) >= MailPause)
 }
 
-// MailMayReplaceFactor reports whether a mailed link may open the wizard.
+// MailMayReplaceFactor reports whether a mailed link may open the wizard that replaces the second
+// factor.
 func (a Account) MailMayReplaceFactor(now time.Time) bool {
 	return a.PasswordMailedAt.IsZero() || now.Sub(a.PasswordMailedAt) >= MailPause
 }
@@ -34,7 +35,7 @@ func (a Account) EmailReachesOwner() bool {
 	return a.Email != "" && !a.EmailVerifiedAt.IsZero() && a.EmailRefusedAt.IsZero()
 }
 
-// Reasons why a link may not go to the account's address.
+// Reasons why no link may be mailed to the account's address.
 var (
 	ErrDisabled        = errors.New("the account is disabled")
 	ErrNoEmail         = errors.New("the account has no email address")
@@ -42,8 +43,8 @@ var (
 	ErrEmailRefused    = errors.New("a mail server said that there is no such mailbox")
 )
 
-// CheckInvitable returns why an invitation may not go to the account's address, which an operator
-// gave, or nil if it may.
+// CheckInvitable returns nil if an invitation may be mailed to the account's address, which an
+// operator entered, and otherwise the reason why not.
 func (a Account) CheckInvitable() error {
 	switch {
 	case a.Disabled():
@@ -56,8 +57,8 @@ func (a Account) CheckInvitable() error {
 	return nil
 }
 
-// CheckMailable returns why no link to an account that is in use may go to its address, or nil if
-// one may.
+// CheckMailable returns nil if a link to an account that is in use may be mailed to its address,
+// and otherwise the reason why not.
 func (a Account) CheckMailable() error {
 	err := a.CheckInvitable()
 	if err == nil && !a.MayRecover() {
@@ -76,16 +77,17 @@ func (a Account) IsNamed(typed string) bool {
 	return err == nil && ownErr == nil && typed != "" && typed == own
 }
 
-// SetEmailVerified stores that the account's present address reaches its owner. A mark of
-// [SetEmailRefused] ends.
+// SetEmailVerified stores that the account's present address reaches its owner. It removes the
+// mark that [SetEmailRefused] set.
 func SetEmailVerified(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `
 		UPDATE accounts SET verified_email = email_folded, email_verified_at = $2, refused_email = NULL, email_refused_at = NULL
 		WHERE  id = $1`, id, db.At{Time: at})
 }
 
-// SetEmailRefused stores that the mail server refuses this address, and reports whether that is
-// news. It has no effect if the account has another address by now.
+// SetEmailRefused stores that the mail server refuses this address, and reports whether that
+// wasn't stored before. If the account has another address by now, SetEmailRefused has no effect
+// and returns false.
 func SetEmailRefused(ctx context.Context, tx *db.Tx, id, address string, at time.Time) (bool, error) {
 	_, folded, err := NormalizeEmail(address)
 	if err != nil {
@@ -103,7 +105,7 @@ func SetPasswordMailed(ctx context.Context, tx *db.Tx, id string, at time.Time) 
 	return changeOne(ctx, tx, id, `UPDATE accounts SET password_mailed_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
-// SetFactorMailed stores that a mailed link opened the wizard.
+// SetFactorMailed stores that a mailed link opened the wizard that replaces the second factor.
 func SetFactorMailed(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `UPDATE accounts SET factor_mailed_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }

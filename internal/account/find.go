@@ -54,12 +54,16 @@ type Found struct {
 // lastRune sorts after every character that a name or an address may have.
 const lastRune = "\U0010FFFF"
 
-// Find returns the accounts of the first n keys of a list, in the order of the keys' bytes, and
-// with which Search.After the next page begins; next is "" on the last page. Each page is read from
-// two ranges of indexes, one of names and one of addresses, so that every page of a list of any
-// length costs the same. So with a prefix, both keys of an account can be on the list: on one page,
-// the account is returned once, which makes the page shorter than n; on two pages, twice. Unlike
-// the functions that return one account, Find also returns accounts with an unknown role.
+// Find returns one page of a list, sorted by the bytes of the keys. An account's keys are its
+// name and its address. Without a prefix, the list has the names; with a prefix, it has every
+// name and address that begins with the prefix, so an account can be on the list twice.
+//
+// A page covers n keys, and next is the Search.After of the next page, or "" on the last page. If
+// both keys of an account are on one page, Find returns the account once, and the page is shorter
+// than n. If they are on two pages, Find returns the account on both. Each page is read from two
+// ranges of indexes, one of names and one of addresses, so its cost doesn't depend on the length
+// of the list. Unlike the functions that return one account, Find also returns accounts with an
+// unknown role.
 func Find(ctx context.Context, q db.Querier, s Search, n int) (found []Found, next string, err error) {
 	if !s.Filter.IsKnown() {
 		return nil, "", fmt.Errorf("there is no filter %q", string(s.Filter))

@@ -26,9 +26,9 @@ func LockAndRead(ctx context.Context, tx *db.Tx, id string) (Account, error) {
 	return readOne(ctx, tx, `SELECT `+columns+` FROM accounts WHERE id = $1 FOR NO KEY UPDATE`, id)
 }
 
-// Change is for the frequent changes of an account of which other nodes are notified, such as a
-// sign-out: it runs change in a transaction that has locked the account's row. Changes of other
-// accounts may share the transaction; see [db.DB.WriteTogether] for the rules of change. It
+// Change runs change in a transaction that has locked the account's row. It is for frequent
+// changes of which other nodes are notified, such as a sign-out. Changes of other accounts may
+// share the transaction; see [db.DB.WriteTogether] for the rules that change must follow. Change
 // returns [db.ErrNotFound] if the account doesn't exist.
 func Change(ctx context.Context, d *db.DB, id string, change func(tx *db.Tx) error) error {
 	return d.WriteTogether(ctx, func(tx *db.Tx, mayWait bool) error {

@@ -41,7 +41,7 @@ func RoleNamed(name string) (role Role, ok bool) {
 	return "", false
 }
 
-// isKnown reports whether r is one of the roles, whose texts aren't always their names.
+// isKnown reports whether r is the stored text of a role, which isn't always the role's name.
 func (r Role) isKnown() bool { return slices.Contains(Roles(), r) }
 
 // IsNew reports whether programs of schema version 17 and earlier can't read the role.

@@ -218,13 +218,13 @@ func Clean(text string, limit int) string {
 	return text
 }
 
-// Happened reports whether the account has an event of that kind from since to until.
-// It ignores events after until: a server whose clock was ahead may have written them,
+// Happened reports whether the account has an event of that kind between start and end, both
+// included. It ignores events after end: a server whose clock was ahead may have written them,
 // and events can't be corrected.
-func Happened(ctx context.Context, q db.Querier, accountID string, kind Kind, since, until time.Time) (bool, error) {
+func Happened(ctx context.Context, q db.Querier, accountID string, kind Kind, start, end time.Time) (bool, error) {
 	var some bool
 	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE account_id = $1 AND at >= $2 AND at <= $3 AND kind = $4)`,
-		[]any{accountID, db.At{Time: since}, db.At{Time: until}, string(kind)}, &some)
+		[]any{accountID, db.At{Time: start}, db.At{Time: end}, string(kind)}, &some)
 	if err != nil {
 		return false, fmt.Errorf("look for an audit event: %w", err)
 	}
@@ -285,10 +285,10 @@ func Newest(ctx context.Context, q db.Querier, n int) ([]Event, error) {
 // page is the most events that one statement reads.
 const page = 1000
 
-// Each calls visit with every event at or after since: first the sealed ones in the
-// order of the chain, then those that are not sealed yet. It stops at an error of
-// visit and returns it.
-func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) error) error {
+// Each calls visit with every event at the time start or later: first the sealed ones in the
+// order of the chain, then those that are not sealed yet. It stops at an error of visit and
+// returns it.
+func Each(ctx context.Context, q db.Querier, start time.Time, visit func(Event) error) error {
 	shown := map[string]bool{} // ids of events that were visited before they were sealed
 	last := Event{Seq: math.MinInt64}
 	sealed := func() error {
@@ -299,7 +299,7 @@ func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) 
 			}
 			for _, e := range all {
 				last = e
-				if shown[e.ID] || e.At.Before(since) {
+				if shown[e.ID] || e.At.Before(start) {
 					continue
 				}
 				if err := visit(e); err != nil {
@@ -311,7 +311,7 @@ func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) 
 	if err := sealed(); err != nil {
 		return err
 	}
-	for after := (Event{At: since}); ; {
+	for after := (Event{At: start}); ; {
 		all, err := unsealedEvents(ctx, q, after, page)
 		if err != nil {
 			return err

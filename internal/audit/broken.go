@@ -78,9 +78,8 @@ func (b *breach) examine(e Event) {
 	}
 }
 
-// shortfall returns how many places the last event is before the recorded end. If
-// events were deleted and the later ones renumbered, these are that many places too
-// early.
+// shortfall returns how many places the last event is before the recorded end. If events were
+// deleted and the later events renumbered, each later event is that many places too early.
 func (b *breach) shortfall() int64 {
 	if b.head == nil {
 		return 0

@@ -12,10 +12,10 @@
 // form isn't valid for the other. The column sealed_form stops earlier versions from sealing such
 // an event without the three.
 //
-// Each key of the key ring has a MAC key of its own. The last event of the chain
-// decides which key seals the next one, on all nodes and whatever their rings hold.
-// Only [HandOver], at a key rotation, changes it. The ring records that place, and
-// after it an older key counts no more. So a copy of an old ring forges nothing.
+// Each key of the key ring has a MAC key of its own. The last event of the chain decides which
+// key seals the next one, on all nodes and whatever their rings hold. Only [HandOver], at a key
+// rotation, changes it. The ring records the place of that change, and no older key is valid
+// after it. So a copy of an old ring can't forge an event.
 //
 // An attacker who can write to the database but can't read the key ring can't
 // change a sealed event unnoticed, with one exception: cutting off the end of the

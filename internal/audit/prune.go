@@ -89,8 +89,9 @@ func (c checkpoint) checkFollows(ring *secret.Ring, prev checkpoint) error {
 }
 
 // checkCurrent returns a [*Fault] if the last checkpoint is signed with a key that was replaced.
-// [HandOver] signs it again with the new key, which covers the earlier ones too. Without this
-// check an attacker with a copy of an old key ring could make a checkpoint for any event.
+// [HandOver] signs that checkpoint again with the new key, and the signature covers the earlier
+// checkpoints too. Without this check an attacker with a copy of an old key ring could make a
+// checkpoint for any event.
 func (c checkpoint) checkCurrent(ring *secret.Ring) error {
 	if len(c.MAC) > 0 && !ring.IsCurrent(c.MAC) {
 		return &Fault{Kind: Checkpoint, Seq: c.Head.Seq,

@@ -171,7 +171,7 @@ const selectHead = `SELECT seq, mac FROM audit_head`
 // readHead returns the record of the head, or [errNoHead].
 func readHead(ctx context.Context, q db.Querier) (Head, error) { return queryHead(ctx, q, selectHead) }
 
-// lockHead is readHead, and no other transaction changes the record until tx ends.
+// lockHead is [readHead], and also locks the record until tx ends.
 func lockHead(ctx context.Context, tx *db.Tx) (Head, error) {
 	return queryHead(ctx, tx, selectHead+` FOR NO KEY UPDATE`)
 }
@@ -216,9 +216,10 @@ func (e Event) purpose() string {
 	return forEvent
 }
 
-// sealedForm returns the value of the column sealed_form: NULL for an event of the first form. A
-// condition of the table demands a value of others. So the seal of an earlier version, which
-// would sign them in the first form, fails. The column is never read.
+// sealedForm returns the value of the column sealed_form: NULL for an event of the first form.
+// For an event of the second form, a constraint of the table demands a value. An earlier version
+// would sign such an event in the first form, but stores no value, so the constraint keeps it
+// from sealing the event. No query reads the column.
 func (e Event) sealedForm() any {
 	if e.isExtended() {
 		return 2
@@ -232,8 +233,8 @@ func appendBytes(b, part []byte) []byte {
 
 func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
 
-// follows reports whether e was sealed directly after prev, wherever it is now, with a
-// key that counted at that place, and is stored as [Append] stores it.
+// follows reports whether e was sealed directly after prev, wherever it is now, with a key that
+// was valid at that place, and is stored as [Append] stores it.
 func follows(ring *secret.Ring, prev Head, e Event) bool {
 	return !e.notCanonical && ring.VerifyAt(e.purpose(), link(prev, e), Head{Seq: prev.Seq + 1, MAC: e.MAC}) == nil
 }

@@ -119,8 +119,8 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 	}
 }
 
-// missing returns a [*Fault] if the chain ends before a hand-over that the key ring
-// records. Hand-overs within the chain were verified with their events.
+// missing returns a [*Fault] if the chain ends before a change of the key by [HandOver] that the
+// key ring records. [Verify] has already checked the changes within the chain.
 func missing(ring *secret.Ring, end Head) error {
 	for _, head := range ring.Handovers() {
 		if head.Seq > end.Seq {

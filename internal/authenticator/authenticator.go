@@ -260,8 +260,8 @@ func PurgePending(ctx context.Context, tx *db.Tx) error {
 	return err
 }
 
-// RemoveFuturePending removes pending enrolments that a clock which was ahead dated after
-// latest: they would stay open for too long.
+// RemoveFuturePending removes the pending enrolments that are dated after latest, since the clock
+// was ahead when they began. They would stay open for too long.
 func RemoveFuturePending(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL AND created_at > $1`, db.At{Time: latest})
 	if err != nil {

@@ -64,12 +64,12 @@ func has(proofs []Proof, kind Kind) bool {
 // doesn't count.
 const maxAhead = clock.Slack
 
-// Since returns the proofs made at or after then, as seen at now. It drops those that are
+// Since returns the proofs that were made at the time earliest or later. It drops proofs that are
 // dated more than 90 s after now. Callers that ask for the age of a proof must use it.
-func Since(proofs []Proof, then, now time.Time) []Proof {
+func Since(proofs []Proof, earliest, now time.Time) []Proof {
 	var fresh []Proof
 	for _, p := range proofs {
-		if !p.At.Before(then) && !p.At.After(now.Add(maxAhead)) {
+		if !p.At.Before(earliest) && !p.At.After(now.Add(maxAhead)) {
 			fresh = append(fresh, p)
 		}
 	}

@@ -96,9 +96,9 @@ func (s State) markPlusRunTime(now time.Time) time.Time {
 	return now
 }
 
-// wentBack reports whether the clock, now at now, went back from a leap that isn't
-// believed yet. It may go back in part only: after a server was off for weeks and
-// started with a wrong date, the right date is past the mark too.
+// wentBack reports whether the clock, which shows now, was set back after a forward leap that
+// isn't accepted yet. It needn't have returned to where it was before the leap: if a server was
+// off for weeks and then started with a wrong date, the right date is past the mark too.
 func (s State) wentBack(now time.Time) bool {
 	return !s.LeaptAt.IsZero() && s.seenAt.Sub(now) > tolerance
 }
@@ -140,16 +140,16 @@ type Mark struct {
 	// Reference returns the time that moves the mark: the database's on PostgreSQL,
 	// so that nodes agree, else the server's own.
 	Reference func(context.Context) (time.Time, error)
-	// WentBack, unless it is nil, is called when the reference clock went back from a leap that
-	// was never believed, at least in part. [Mark.Move] calls it in its transaction, on one node
-	// only, each time the clock goes back. now is the clock's time, or the mark if the clock is
-	// behind it. Stored times after now were written during the leap.
+	// WentBack, unless it is nil, is called when the reference clock is set back, fully or in
+	// part, after a forward leap that was never believed. [Mark.Move] calls it in its
+	// transaction, on one node only, each time the clock goes back. now is the clock's time, or
+	// the mark if the clock is behind it. Stored times after now were written during the leap.
 	WentBack func(ctx context.Context, tx *db.Tx, now time.Time) error
 }
 
-// Trusted returns the reference clock's time, and whether rows may be expired or
-// deleted by it. They may not while own, this node's clock, differs from it by more
-// than 30 s, or after a leap that isn't believed yet.
+// Trusted returns the reference clock's time, and whether rows may be expired or deleted by it.
+// They must not be if own, this node's clock, differs from it by more than 30 s, or after a leap
+// that isn't believed yet.
 func (m *Mark) Trusted(ctx context.Context, own func() time.Time) (now time.Time, trusted bool, err error) {
 	ahead, err := m.Ahead(ctx, own)
 	if err != nil {

@@ -83,8 +83,8 @@ type offset struct {
 	ahead         time.Duration
 }
 
-// Accepted records that an accepted code of an authenticator was for a time so far
-// ahead of the server's, in whole steps of a code.
+// Accepted records how far the phone of an authenticator is ahead of the server, as an accepted
+// code has shown, in whole steps of a code.
 func (w *Watch) Accepted(authenticator string, ahead time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -133,8 +133,8 @@ func (w *Watch) Observe(at time.Time) time.Duration {
 	return by
 }
 
-// Compared records that the clock was ahead of the database's by ahead when it showed
-// own, and the mark at that time.
+// Compared records a comparison: when this node's clock showed own, it was ahead of the
+// database's clock by the duration ahead, and mark was the state of the mark.
 func (w *Watch) Compared(own time.Time, ahead time.Duration, mark State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

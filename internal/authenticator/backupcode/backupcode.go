@@ -130,8 +130,9 @@ func Left(ctx context.Context, q db.Querier, accountID string) (int, error) {
 }
 
 // Match returns the id of the account's unused code that equals the normalized code, or "" if no
-// code does. It always computes one password hash, so the caller should hold a hashing slot. Only
-// the typed text is hashed: typing a value from the database is a wrong code (R9, R11).
+// code does. It always computes one password hash, so the caller should hold a hashing slot. It
+// hashes the typed text and compares the hashes, so a person who types a value from the database
+// types a wrong code (R9, R11).
 func Match(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, code string) (string, error) {
 	type stored struct {
 		id         string
@@ -181,8 +182,8 @@ func Redeem(ctx context.Context, tx *db.Tx, accountID, id string, now time.Time)
 }
 
 // Sealed returns the sealed codes of all accounts, including used ones, in the order of ids and
-// starting after the given id: at most [secret.SealedBatch], so that the result is empty after
-// the last one.
+// starting after the given id. It returns at most [secret.SealedBatch] of them, and none once the
+// given id is the last one.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, `SELECT id, account_id, hash FROM backup_codes WHERE id > $1 ORDER BY id LIMIT $2`,
 		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
@@ -193,10 +194,11 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 		})
 }
 
-// Reseal replaces the sealed bytes of a code by anew, which holds the same code. If the row
-// changed since it was read, it stays as it is and Reseal reports false.
-func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
-	n, err := db.Exec(ctx, tx, `UPDATE backup_codes SET hash = $3 WHERE id = $1 AND hash = $2`, was.ID, was.Bytes, anew)
+// Reseal replaces the sealed bytes of a code by the bytes in resealed, the same code sealed under
+// another key. If the row has changed since old was read, Reseal leaves the row as it is and
+// reports false.
+func Reseal(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE backup_codes SET hash = $3 WHERE id = $1 AND hash = $2`, old.ID, old.Bytes, resealed)
 	return n == 1, err
 }
 

@@ -211,11 +211,11 @@ func Set(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, ph
 	return nil
 }
 
-// Rehash stores the same password hashed at a higher cost. was is the match of [Verify]. If the
-// password was changed or sealed again since, Rehash has no effect: the hash may be that of an
-// earlier password.
-func Rehash(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, was Outcome, phc secret.Text) error {
-	_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, accountID, []byte(was.sealed), ring.Seal(place(accountID), []byte(phc.Reveal())))
+// Rehash stores the same password hashed at a higher cost. match is the result of the [Verify]
+// that matched. If the password was changed or sealed again since, Rehash has no effect: the hash
+// may be that of an earlier password.
+func Rehash(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, match Outcome, phc secret.Text) error {
+	_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, accountID, []byte(match.sealed), ring.Seal(place(accountID), []byte(phc.Reveal())))
 	return err
 }
 
@@ -230,8 +230,8 @@ func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, 
 	return changed.Time, err
 }
 
-// ClampTimes sets times of changes that a clock which was ahead dated after latest back to
-// latest. Otherwise later wrong codes would not make the password suspect.
+// ClampTimes sets to latest the times of changes that are later, since the clock was ahead when
+// they were stored. Otherwise later wrong codes would not make the password suspect.
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `UPDATE passwords SET changed_at = $1 WHERE changed_at > $1`, db.At{Time: latest})
 	if err != nil {
@@ -285,7 +285,8 @@ func ClearSuspect(ctx context.Context, tx *db.Tx, accountID string) (bool, error
 }
 
 // Sealed returns the sealed passwords of all accounts in the order of account ids, starting after
-// the given one: at most [secret.SealedBatch], so that the result is empty after the last one.
+// the given id. It returns at most [secret.SealedBatch] of them, and none once the given id is
+// the last one.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, `SELECT account_id, phc FROM passwords WHERE account_id > $1 ORDER BY account_id LIMIT $2`,
 		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
@@ -295,10 +296,11 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 		})
 }
 
-// Reseal replaces the sealed bytes of a password by anew, which holds the same password. If the
-// row changed since it was read, it stays as it is and Reseal reports false.
-func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
-	n, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, was.ID, was.Bytes, anew)
+// Reseal replaces the sealed bytes of a password by the bytes in resealed, the same password
+// sealed under another key. If the row has changed since old was read, Reseal leaves the row as
+// it is and reports false.
+func Reseal(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, old.ID, old.Bytes, resealed)
 	return n == 1, err
 }
 

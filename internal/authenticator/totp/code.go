@@ -92,14 +92,14 @@ func (g *generator) code(c int64) [maxDigits]byte {
 	return digits
 }
 
-// is reports whether code is the code of step. It compares in constant time.
+// is reports whether the code of the step equals code. It compares in constant time.
 func (g *generator) is(step int64, code string) bool {
 	want := g.code(step)
 	return subtle.ConstantTimeCompare(want[:g.digits], []byte(code)) == 1
 }
 
-// find returns the newest step from newest down to oldest whose code is code, or 0. It computes
-// the codes of all these steps, even after a match.
+// find returns the newest step, between newest and oldest, whose code equals code, or 0. It
+// computes the codes of all these steps, even after a match.
 func (g *generator) find(code string, newest, oldest int64) (matched int64) {
 	for step := newest; step >= oldest; step-- {
 		if g.is(step, code) && matched == 0 {

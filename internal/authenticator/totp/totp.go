@@ -130,8 +130,8 @@ func UsedAt(ctx context.Context, q db.Querier, a authenticator.Authenticator) (t
 }
 
 // Sealed returns the sealed secrets of all authenticators, including pending ones, in the order
-// of ids and starting after the given id: at most [secret.SealedBatch], so that the result is
-// empty after the last one.
+// of ids and starting after the given id. It returns at most [secret.SealedBatch] of them, and
+// none once the given id is the last one.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	all, err := db.All(ctx, q, `SELECT authenticator_id, secret FROM totp WHERE authenticator_id > $1 ORDER BY authenticator_id LIMIT $2`,
 		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
@@ -152,25 +152,27 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	return all, nil
 }
 
-// Reseal replaces the sealed bytes of a secret by anew, which holds the same secret. If the row
-// changed since it was read, it stays as it is and Reseal reports false.
-func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
-	n, err := db.Exec(ctx, tx, `UPDATE totp SET secret = $3 WHERE authenticator_id = $1 AND secret = $2`, was.ID, was.Bytes, anew)
+// Reseal replaces the sealed bytes of a secret by the bytes in resealed, the same secret sealed
+// under another key. If the row has changed since old was read, Reseal leaves the row as it is
+// and reports false.
+func Reseal(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE totp SET secret = $3 WHERE authenticator_id = $1 AND secret = $2`, old.ID, old.Bytes, resealed)
 	return n == 1, err
 }
 
-// EndSteps marks all steps up to the window of the time sure as used, after the database was
-// restored from a backup: codes may have been used since it was made (F13, R7). If now is later
-// than sure, that clock may be ahead, so its steps are marked as in an unsure [Claim] and don't
-// block the codes of the time before it.
-func EndSteps(ctx context.Context, tx *db.Tx, sure, now time.Time) error {
+// EndSteps marks all steps up to the last one that is accepted at the time earliest as used,
+// after the database was restored from a backup: codes may have been used since the backup was
+// made (F13, R7). If now is later than earliest, the clock that shows now may be ahead. The steps
+// up to now are then marked as an unsure [Claim] marks its step, and don't block the codes of the
+// time before now.
+func EndSteps(ctx context.Context, tx *db.Tx, earliest, now time.Time) error {
 	// A row with any other period isn't supported, so no code of it is right.
 	for _, period := range periods {
 		seconds := int64(period / time.Second)
 		_, err := db.Exec(ctx, tx, `
 			UPDATE totp SET last_step = $1 + drift_steps
-			WHERE  period = $2 AND last_step < $1 + drift_steps`, Step(sure, period)+window, seconds)
-		if err == nil && now.After(sure) {
+			WHERE  period = $2 AND last_step < $1 + drift_steps`, Step(earliest, period)+window, seconds)
+		if err == nil && now.After(earliest) {
 			_, err = db.Exec(ctx, tx, `
 				UPDATE totp SET step_ahead = $1 + drift_steps
 				WHERE  period = $2 AND step_ahead < $1 + drift_steps`, Step(now, period)+window, seconds)
@@ -182,9 +184,9 @@ func EndSteps(ctx context.Context, tx *db.Tx, sure, now time.Time) error {
 	return nil
 }
 
-// BringBack lowers the newest used step of each authenticator to now after the clock was found
-// to have been ahead, and returns how many it lowered. The steps that were used stay used
-// until their time has passed.
+// BringBack lowers the newest used step of each authenticator to the last one that is accepted at
+// now, after the clock was found to have been ahead, and returns the number of authenticators
+// that it changed. The steps that were used stay used until their time has passed.
 func BringBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	lowered := 0
 	for _, period := range periods {
