@@ -172,8 +172,8 @@ func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *diale
 	}
 }
 
-// refuse answers with a page if the proxy forwards it to the client, and otherwise with 403.
-// After 403 nginx asks for the page; any other status it would treat as an error of Sallyport.
+// refuse answers with a page if the proxy forwards it to the client, and otherwise with 403. After
+// 403, nginx asks for the page; it would treat any other status as an error of Sallyport.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, l *dialect, page func(http.ResponseWriter, *http.Request, error), reason error) {
 	if l.forwardsAnswers {
 		page(w, r, reason)
@@ -189,8 +189,8 @@ var (
 	errLastDot = errors.New("a dot stands at the end of the panel's host")
 )
 
-// readQuestion returns the request that the proxy asks about, and its panel. The panel is also
-// set with the error errLastDot: it is the one at the host without the dot.
+// readQuestion returns the request that the proxy asks about, and its panel. With the error
+// errLastDot it also returns a panel: the one at the host without the dot.
 func (h *handler) readQuestion(r *http.Request, l *dialect) (question, *access.Panel, error) {
 	if err := l.checkHeaders(r.Header, h.MaxHeader); err != nil {
 		return question{}, nil, err
@@ -223,10 +223,10 @@ func (h *handler) readQuestion(r *http.Request, l *dialect) (question, *access.P
 }
 
 // checkHeaders returns an error unless each header of the dialect occurs exactly once. It also
-// returns an error if there is an identity header, an upgrade other than to WebSocket, or a
-// header that the panel's server might take for one of a proxy. Sallyport can't remove these
-// headers from the request that the proxy forwards, and a proxy with an incomplete configuration
-// would forward them as the client wrote them, so the request is refused.
+// returns an error if there is an identity header, an upgrade other than to WebSocket, or a header
+// that the panel's server might take for a proxy's. Sallyport can't remove these headers from the
+// request that the proxy forwards, and a proxy with an incomplete configuration would forward them
+// as the client wrote them, so the request is refused.
 func (l *dialect) checkHeaders(h http.Header, maxHeader int) error {
 	if strings.Join(h["Upgrade"], "") != "" && !access.IsWebSocket(h) {
 		return errors.New("the client asks for an upgrade to something else than WebSocket")

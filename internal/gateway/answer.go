@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// cleanAnswer removes from a panel's answer the headers that affect more than the panel, such
-// as cookies of Sallyport. It also forbids shared caches to store the answer: a panel without
-// a gate may allow that for all its pages.
+// cleanAnswer removes from a panel's answer the headers that affect more than the panel, such as
+// cookies of Sallyport. It also forbids shared caches to store the answer: a panel that leaves the
+// sign-in to Sallyport may allow that for all its pages.
 func (g *gateway) cleanAnswer(resp *http.Response) error {
 	h := resp.Header
 	removeSallyportSetCookies(h)
@@ -33,7 +33,7 @@ func (g *gateway) cleanAnswer(resp *http.Response) error {
 }
 
 // removedAnswerHeaders are the canonical names of headers of an answer that direct browsers past
-// the gate (Alt-Svc), or that give commands to a proxy in front of Sallyport: for instance to
+// Sallyport (Alt-Svc), or that give commands to a proxy in front of Sallyport: for instance to
 // fetch another address, or to cache the answer for all clients.
 var removedAnswerHeaders = []string{
 	"Alt-Svc", "X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Limit-Rate", "X-Accel-Charset", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url",
@@ -57,10 +57,10 @@ func removeSallyportSetCookies(h http.Header) {
 	}
 }
 
-// restrictClearSiteData removes "cookies" from Clear-Site-Data, also where it is part of "*".
-// It would delete the cookies of every host of the registrable domain, among them the portal's
-// session and its cookies for known browsers. The rest of "*" applies to this origin only, so
-// it stays.
+// restrictClearSiteData removes "cookies" from Clear-Site-Data. This directive deletes the cookies
+// of every host of the registrable domain, among them the portal's session and its cookies for
+// known browsers. "*" includes it, so "*" becomes "cache" and "storage", which apply to the panel's
+// origin only.
 func restrictClearSiteData(h http.Header) {
 	lines, ok := h["Clear-Site-Data"]
 	if !ok {
@@ -108,7 +108,7 @@ func forbidSharedCaching(h http.Header) {
 	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
 }
 
-// directives yields the directives of a Cache-Control header. A quoted value may have commas.
+// directives yields the directives of a Cache-Control header. A quoted value may contain commas.
 func directives(text string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		quoted, start := false, 0
@@ -145,9 +145,9 @@ func isConnectionScheme(challenge string) bool {
 	return strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate")
 }
 
-// cleanChallenges handles challenges of a panel for NTLM and Negotiate. If the client can have
-// a connection of its own, it gets one, and the answer says so. Otherwise the challenges are
-// removed.
+// cleanChallenges handles challenges of a panel for NTLM and Negotiate. If the client may have a
+// connection to the panel of its own ([forwarded.mayDedicate]), its next requests use one, and the
+// header Proxy-Support tells the client so. Otherwise the challenges are removed.
 func cleanChallenges(resp *http.Response) {
 	challenges := resp.Header["Www-Authenticate"]
 	if !hasConnectionAuth(challenges) {
@@ -193,11 +193,12 @@ func (a *finalAnswer) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// flushIfBegun sends what waits of an answer that the panel didn't finish. If the connection ended
-// without a byte of an answer, the browser would send the request again, even a POST.
+// flushIfBegun sends the buffered part of an answer that the panel didn't finish. If the connection
+// ended before the browser got a byte of the answer, the browser would send the request again, even
+// a POST.
 func (a *finalAnswer) flushIfBegun() {
 	if a.begun {
-		http.NewResponseController(a.ResponseWriter).Flush() // an error means that the client left
+		http.NewResponseController(a.ResponseWriter).Flush() // an error means that the client disconnected
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 //     the body may have any identity headers. So a connection that carried a body isn't used
 //     again, unless it is an HTTP/2 connection, which keeps requests apart.
 //   - With NTLM and Negotiate, a server treats the requests that follow on a connection as
-//     authenticated (RFC 4559, section 6). Such requests use a connection that belongs to one
-//     connection of one client, and to one visit.
+//     authenticated (RFC 4559, section 6). For such requests the gateway opens a separate
+//     connection to the panel for each client connection and visit, and never shares it.
 
 // Trust is how the gateway verifies the certificate of a panel's server. The zero value
 // verifies it as for any website.
@@ -107,7 +107,7 @@ func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
 		fwd.conn.dedicate(fwd)
 	}
 	if own := fwd.conn.transport(c, fwd); own != nil {
-		req.Close = req.ContentLength != 0 // the client authenticates again
+		req.Close = req.ContentLength != 0 // on a new connection the client authenticates again
 		return own.RoundTrip(req)
 	}
 	req.Close = req.ContentLength != 0 || dedicated
@@ -115,7 +115,7 @@ func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Close = false
 		resp, err := c.http2Only.RoundTrip(req)
 		if err != nil {
-			c.usesHTTP2.Store(false) // perhaps it stopped; the next request tries both
+			c.usesHTTP2.Store(false) // perhaps the panel's server no longer uses it; the next request tries HTTP/1.1 too
 		}
 		return resp, err
 	}
@@ -141,9 +141,10 @@ type ownConnection struct {
 	transport *http.Transport
 }
 
-// mayDedicate reports whether the client may have its own connection to the panel. With
-// HTTP/2, requests don't follow one another. A proxy may send the requests of several clients
-// over one connection, so behind a proxy the client must be signed in.
+// mayDedicate reports whether the client may have its own connection to the panel. A client with an
+// HTTP/2 connection may not: its requests are concurrent, so none is the next one on the
+// connection. A proxy may send the requests of several clients over one connection, so a client
+// behind a proxy must be signed in.
 func (f *forwarded) mayDedicate() bool {
 	return f.conn != nil && !f.multiplexed && (f.bearer != "" || !f.byProxy)
 }
@@ -158,8 +159,9 @@ func (conn *clientConn) dedicate(fwd *forwarded) {
 	}
 }
 
-// transport returns the transport for the client connection's own connection to a panel, or
-// nil if it has no connection of its own. It closes the transport of an earlier bearer.
+// transport returns the transport of the connection to a panel that belongs to this client
+// connection, or nil if the client connection has none. It closes the transport of an earlier
+// bearer.
 func (conn *clientConn) transport(c *connections, fwd *forwarded) *http.Transport {
 	if !fwd.mayDedicate() {
 		return nil
@@ -208,8 +210,8 @@ func (s *ClientConns) ConnContext(ctx context.Context, conn net.Conn) context.Co
 	return context.WithValue(ctx, clientConnKey{}, state)
 }
 
-// ConnState closes a client connection's own connections to panels when the client connection
-// ends or is hijacked.
+// ConnState closes the connections to panels that belong to a client connection, when the client
+// connection ends or is hijacked.
 func (s *ClientConns) ConnState(conn net.Conn, state http.ConnState) {
 	if state != http.StateClosed && state != http.StateHijacked {
 		return

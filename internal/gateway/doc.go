@@ -3,7 +3,7 @@
 //
 //   - The request that the panel gets (request.go): identity headers name the user. Sallyport's
 //     cookies, machine passes, and all headers that a panel would trust as written by a proxy are
-//     removed first. A header of its own shows the gateway requests that come back to it.
+//     removed first. The gateway adds a header by which it recognizes a request that comes back.
 //   - The answer that the client gets (answer.go): a panel can't set Sallyport's cookies, clear
 //     the cookies of other hosts, or let shared caches store pages that require a sign-in.
 //   - Connections to the panel (connections.go): users share them, except where a panel would
@@ -12,7 +12,8 @@
 //     Those of other clients must not stall.
 //
 // WebSockets, server-sent events, uploads and downloads have no size limit. The gateway checks
-// their visit or machine pass every few seconds, and ends them with it (gateway.go).
+// their visit or machine pass every few seconds, and ends the transfer when the visit or pass has
+// ended (gateway.go).
 //
 // The gateway serves no pages of its own. The functions in [Options] show the error pages and
 // start the sign-in; package web provides them.

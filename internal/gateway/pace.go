@@ -12,8 +12,8 @@ const (
 	// each piece of an answer, which has up to 32 KiB.
 	stallTime = 30 * time.Second
 
-	// minBodyRate is the average rate, in bytes a second, at which a client without a visit
-	// must send the body after that. Any phone sends faster.
+	// minBodyRate is the average rate, in bytes a second, at which a client without a visit must
+	// send the body after stallTime. Any phone sends faster.
 	minBodyRate = 1 << 10
 )
 
@@ -71,8 +71,8 @@ type pacedAnswer struct {
 	control *http.ResponseController
 	now     func() time.Time
 
-	// multiplexed is true in HTTP/2, where a deadline ends the answer also while the panel
-	// pauses. A deadline of HTTP/1.1 ends only writes.
+	// multiplexed is true in HTTP/2, where a deadline ends the answer even while the panel pauses. A
+	// deadline of HTTP/1.1 ends only writes.
 	multiplexed bool
 }
 
@@ -80,7 +80,7 @@ func (a *pacedAnswer) WriteHeader(status int) {
 	a.extendDeadline()
 	a.ResponseWriter.WriteHeader(status)
 	if status < 200 {
-		a.pause() // it was sent, and the final answer may take any time
+		a.pause() // this answer was sent, and the final one may take any time
 	}
 }
 

@@ -60,9 +60,9 @@ const loopHeader = "Sallyport-Loop"
 // errLoop means that the panel's gateway has forwarded the same request before.
 var errLoop = errors.New("upstream leads back to Sallyport: name the panel's own server there, not the proxy")
 
-// loopMarks returns the values of loopHeader that a gateway of this server, or of another node,
-// wrote: those with the key. A proxy may have joined them to one line. The result is nil if the
-// request has no such mark.
+// loopMarks returns the marks in loopHeader that a gateway of this server, or of another node,
+// wrote: those that begin with [Options].LoopKey. A proxy may have joined several marks to one
+// line. The result is nil if the request has no such mark.
 func (g *gateway) loopMarks(h http.Header) []string {
 	var marks []string
 	for _, line := range h[loopHeader] {

@@ -19,9 +19,9 @@ import (
 type Journal struct {
 	Ring *secret.Ring // seals what is to be sent; needed only with Tells
 
-	// Tells reports whether the notices of a kind are sent in this way, as configured now. If it
-	// is nil, they aren't.
-	Tells func(by outbox.Kind, k notice.Kind) bool
+	// Tells reports whether the configuration now sends notices of the kind k in this way, which is
+	// [outbox.Mail] or [outbox.Webhook]. If Tells is nil, no notices are sent.
+	Tells func(way outbox.Kind, k notice.Kind) bool
 }
 
 // Record adds the event to the audit log in tx, so that the event is stored if and only if the
@@ -35,7 +35,7 @@ func (j Journal) Record(ctx context.Context, tx *db.Tx, e audit.Event) error {
 // RecordWith is [Journal.Record] for an event with facts that the audit log doesn't store.
 func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f notice.Facts) error {
 	e = e.Cleaned()
-	e.ID = secret.NewTimedID(e.At) // that of the notice too
+	e.ID = secret.NewTimedID(e.At) // the notice has the same id
 	if e.Kind == audit.EmailChanged || e.Kind == audit.EmailRestored {
 		// Do this even if mail isn't configured now: it may have been when the mails were stored.
 		if err := outbox.PinAddress(ctx, tx, e.AccountID, f.FormerEmail); err != nil {
@@ -43,7 +43,7 @@ func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f not
 		}
 	}
 	if n, ok := notice.Of(e, f); ok && j.Tells != nil {
-		// Before the event, because of the order of locks; see [audit.Append].
+		// Store the messages before the event, because of the order of locks; see [audit.Append].
 		if err := j.tell(ctx, tx, n, f); err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (j Journal) tell(ctx context.Context, tx *db.Tx, n notice.Notice, f notice.
 	}
 	message := outbox.Message{Kind: outbox.Mail, AccountID: n.Account, Topic: string(n.Kind), Body: n.Encode(), Urgent: n.Kind.IsDefence()}
 	if n.Kind == notice.AccountRemoved {
-		message.Address = f.FormerEmail // the account has none any more
+		message.Address = f.FormerEmail // the account has no address any more
 		byMail = byMail && message.Address != ""
 	}
 	if byMail {

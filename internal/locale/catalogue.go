@@ -34,7 +34,8 @@ type Catalogue struct {
 const dirKey = "dir"
 
 // loaded has a [*Catalogue] without a site's name for each language that was loaded. The portal,
-// the panels' hosts and mails have a catalogue each and share its sentences, which take 80 kB.
+// the panels' hosts and mails have a catalogue each. Those of one language share their sentences,
+// which take 80 kB.
 var loaded sync.Map
 
 // Load returns the catalogue of a language that this package has. site is the site's name.
@@ -78,16 +79,16 @@ func Parse(lang, site string, file []byte) (*Catalogue, error) {
 	return c, nil
 }
 
-// Text returns the sentence key as plain text. args are pairs of a gap's name and its value,
-// which may also be a [*Message], or a []string for [Catalogue.List]. The value of the gap n must
-// be an int if the sentence has plural forms. For a key that doesn't exist, Text returns the key
-// in the brackets ⟦ and ⟧; tests search the pages for them.
+// Text returns the sentence with this key as plain text. args are pairs of a gap's name and its
+// value, which may also be a [*Message], or a []string for [Catalogue.List]. The value of the gap n
+// must be an int if the sentence has plural forms. For a key that doesn't exist, Text returns the
+// key in the brackets ⟦ and ⟧; tests search the pages for them.
 func (c *Catalogue) Text(key string, args ...any) string {
 	return c.fill(c.form(key, args), args, c.text)
 }
 
-// Rich returns the sentence key as HTML, for gaps with markup such as a <time>. Values of type
-// template.HTML are not escaped; everything else is.
+// Rich returns the sentence with this key as HTML, for gaps with markup such as a <time>. Values of
+// type template.HTML are not escaped; everything else is.
 func (c *Catalogue) Rich(key string, args ...any) template.HTML {
 	sentence := template.HTMLEscapeString(c.form(key, args))
 	return template.HTML(c.fill(sentence, args, func(value any) string {
@@ -163,7 +164,8 @@ func (c *Catalogue) isolate(value string) string {
 	return firstStrongIsolate + value + popIsolate
 }
 
-// form returns the sentence key before its gaps are filled.
+// form returns the sentence with this key, in the plural form for the gap n, with its gaps
+// unfilled.
 func (c *Catalogue) form(key string, args []any) string {
 	if s, ok := c.sentences[key]; ok {
 		return s

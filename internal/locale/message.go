@@ -9,8 +9,8 @@ type Message struct {
 	args []any // name, value, name, value, ...
 }
 
-// Say returns a message with the sentence key of the catalogue. args are pairs of a gap's name
-// and its value.
+// Say returns a message with the catalogue's sentence that has this key. args are pairs of a gap's
+// name and its value.
 func Say(key string, args ...any) *Message { return &Message{key, args} }
 
 // Concerns reports whether m's key begins with one of prefixes. Pages use it to find the field

@@ -17,7 +17,7 @@ var formNames = map[plural.Form]string{
 
 // formOf returns the name of the plural form that a language has for n.
 func formOf(tag language.Tag, n int) string {
-	n = max(n, -n, 0) // the least int has no opposite
+	n = max(n, -n, 0) // -n overflows for the least int
 	return formNames[plural.Cardinal.MatchPlural(tag, n, 0, 0, 0, 0)]
 }
 

@@ -92,7 +92,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if err := s.removeDevice(ctx, a.AccountID, known, from); err != nil {
 			return Progress{}, err
 		}
-		// Now it counts as an unknown browser.
+		// The browser counts as unknown from now on.
 		return s.tryCode(ctx, open, code, next, from)
 	}
 	if err := s.RefusalError(verdict); err != nil {

@@ -57,8 +57,8 @@ func EndOthers(ctx context.Context, tx *db.Tx, accountID string, spared Spared) 
 	if _, err := session.RevokeOthers(ctx, tx, accountID, spared.Session); err != nil {
 		return "", err
 	}
-	// First the links, then the browsers that they made known: a link redeemed in between
-	// would leave a known browser behind.
+	// End the links first, and then the browsers that they made known. In the other order, a link
+	// that is redeemed in between would leave a known browser behind.
 	if _, err := ticket.Revoke(ctx, tx, ticket.LetIn, accountID); err != nil {
 		return "", err
 	}
@@ -69,9 +69,10 @@ func EndOthers(ctx context.Context, tx *db.Tx, accountID string, spared Spared) 
 	return stamp, err
 }
 
-// EndMailedLinks ends the links that were mailed to the account's address, and what they let in,
-// when the address changes or what they would replace has changed. A link that restores a former
-// address stays.
+// EndMailedLinks ends the links to reset a password, to let a browser in and to confirm an address
+// that were mailed to the account's owner, and the access of browsers that such a link let in. It
+// is for when the address changes or when EndOthers runs. A link that restores a former address
+// stays.
 func EndMailedLinks(ctx context.Context, tx *db.Tx, accountID string) error {
 	for _, kind := range []ticket.Kind{ticket.Reset, ticket.Unlock, ticket.VerifyEmail} {
 		if _, err := ticket.Revoke(ctx, tx, kind, accountID); err != nil {

@@ -163,8 +163,8 @@ func (s *Service) LedgerID(owner account.Account, typed string) string {
 	return unknownNameID(s.Ring, typed)
 }
 
-// unknownPrefix begins the ids that stand for unknown names. No account's id begins so: its
-// length is another.
+// unknownPrefix begins the ids that stand for unknown names. No account's id begins with it, since
+// ids of accounts have another length.
 const unknownPrefix = "nobody-"
 
 // IsUnknownName reports whether [Service.LedgerID] returned the id for a name that doesn't exist.
@@ -201,10 +201,10 @@ func decoyID(ring *secret.Ring, ledgerID string) string {
 	return base64.RawURLEncoding.EncodeToString(ring.MAC("stand-in", ledgerID)[:idBytes])
 }
 
-// tryPassword compares typed with the password of owner. For an unknown name owner is the
-// zero account, and ledgerID names the budget. The order is: check the ledger, wait in the
-// hashing queue, reserve, verify. A known browser of the account has its own budget, so that
-// tries elsewhere can't use up the owner's. Those that mail let in share one.
+// tryPassword compares typed with the password of owner. For an unknown name owner is the zero
+// account, and ledgerID names the budget. The order is: check the ledger, wait in the hashing
+// queue, reserve, verify. A known browser of the account has its own budget, so that tries
+// elsewhere can't use up the owner's. The browsers that mail let in share one budget.
 func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (passwordResult, error) {
 	accountID := owner.ID
 
@@ -269,7 +269,7 @@ func passwordTries(ledgerID string, known device.Device, from Browser) []throttl
 }
 
 // VerifyPassword compares typed with the password of a signed-in owner. Tries count against the
-// same budget as at sign-in. A wrong one is recorded and returns [ErrWrongPassword]. Callers
+// same budget as at sign-in. A wrong password is recorded and returns [ErrWrongPassword]. Callers
 // give the reservation back: in the transaction of the change that the password allows, or with
 // [Service.GiveBack] if the change fails.
 func (s *Service) VerifyPassword(ctx context.Context, me Me, typed string) (throttle.Reservation, error) {

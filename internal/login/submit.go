@@ -59,8 +59,8 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	ctx, done := detached(ctx)
 	defer done()
 	if !v.Match || owner.Disabled() {
-		// Unknown names get an event too: its commit takes longer than the rest of the
-		// difference, by which a client could otherwise tell them apart.
+		// Unknown names get an event too. Without it their answer would come earlier by the time of
+		// its commit, from which a client could tell that the name doesn't exist.
 		if err := s.recordFailure(ctx, from.Event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
@@ -101,7 +101,8 @@ func stageOf(ctx context.Context, q db.Querier, a Attempt, owner account.Account
 		return StageFirst, err
 	}
 	if len(authenticators) == 0 && !owner.TwoFactorAt.IsZero() {
-		// A reset or a removal of the account may have removed them since owner was read.
+		// A reset or a removal of the account may have removed the authenticators since owner was
+		// read.
 		now, err := account.ByID(ctx, q, owner.ID)
 		if errors.Is(err, db.ErrNotFound) || err == nil && now.Stamp != owner.Stamp {
 			return StageFirst, ErrNoAttempt
@@ -132,8 +133,9 @@ func stageOf(ctx context.Context, q db.Querier, a Attempt, owner account.Account
 	return Next(a.Proofs, kinds, mustChange), nil
 }
 
-// advance stores the attempt at its next stage, or finishes it. tx must have locked the
-// accounts with [Service.lockAccounts] before its first change; owner is what that returned.
+// advance stores the attempt at its next stage, or finishes it. tx must have locked the accounts
+// with [Service.lockAccounts] before its first change; owner is the account that lockAccounts
+// returned.
 func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (Progress, error) {
 	stage, err := stageOf(ctx, tx, a, owner)
 	if err != nil {

@@ -110,7 +110,7 @@ func refusal(code int, status, words string) Class {
 		return BadAddress
 	}
 	switch {
-	case status == "5.1.0" && !saysPolicy.MatchString(words): // else of the sender's address (Postfix)
+	case status == "5.1.0" && !saysPolicy.MatchString(words): // otherwise it is about the sender's address (Postfix)
 		return BadAddress
 	case code == 530: // authentication required (RFC 4954, section 6)
 		return Setup

@@ -72,7 +72,7 @@ type layout struct {
 	Foot                     sentence
 }
 
-// sentence is a sentence in both forms.
+// sentence is a sentence as plain text and as HTML.
 type sentence struct {
 	Text string
 	HTML template.HTML
@@ -215,8 +215,8 @@ type value string
 // link is a URL, for a gap.
 type link string
 
-// say returns the sentence in both forms. Values are isolated from the sentence around them, so
-// that their direction doesn't change it.
+// say returns the sentence with this key as plain text and as HTML. Values are isolated from the
+// sentence around them, so that their direction doesn't change it.
 func (p paper) say(key string, args ...any) sentence {
 	text, html := make([]any, len(args)), make([]any, len(args))
 	for i, arg := range args {
@@ -233,7 +233,7 @@ func (p paper) say(key string, args ...any) sentence {
 	return sentence{p.c.Text(key, text...), p.c.Rich(key, html...)}
 }
 
-// value returns text that isn't from the catalogue in both forms.
+// value returns text that isn't from the catalogue, as plain text and as HTML.
 func (p paper) value(text string) sentence { return p.cut(text, maxValue) }
 
 func (p paper) cut(text string, limit int) sentence {

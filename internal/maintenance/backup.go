@@ -197,12 +197,12 @@ func Restore(ctx context.Context, ring *secret.Ring, r Restoration, now time.Tim
 	return work.Publish(target)
 }
 
-// PurgeForgotten removes, in one transaction, what may have been used or revoked since the
-// backup was made, because the restored database doesn't know of it (F13): sessions,
-// machine passes, known browsers, attempts, pending enrolments, links, unsent mails, codes of
-// authenticator apps that may have been used and, unless keepBackupCodes, backup codes. For 24
-// hours, unknown browsers need two codes in a row; after the restore every browser is unknown.
-// from names the backup in the audit log.
+// PurgeForgotten removes, in one transaction, what may have been used or revoked since the backup
+// was made, because the restored database doesn't know of it (F13): sessions, machine passes, known
+// browsers, attempts, pending enrolments, links, unsent mails, codes of authenticator apps that may
+// have been used and, unless keepBackupCodes, backup codes. For 24 hours, unknown browsers need two
+// codes in a row; after the restore every browser is unknown. The parameter from is the backup's
+// name in the audit log.
 func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{

@@ -20,8 +20,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// RingEvery is the shortest interval at which a server checks the key ring's file for
-// changes. For so long after a change a server may still seal under the earlier key.
+// RingEvery is the shortest interval at which a server checks the key ring's file for changes.
+// Until this time after a change has passed, a server may still seal under the earlier key.
 const RingEvery = time.Second
 
 // sealedColumn is a column that holds sealed secrets.

@@ -49,7 +49,7 @@ func (r *Reporter) Report(ctx context.Context) error {
 	if slices.Equal(keys, r.reported) && r.Now().Sub(r.at) < reportEvery {
 		return nil
 	}
-	r.reported, r.at = keys, r.Now() // even if it fails: the next try may wait as long
+	r.reported, r.at = keys, r.Now() // even if the report fails: the next try can wait as long as after a success
 	return cluster.Report(ctx, r.DB, cluster.Node{ID: r.Node, Name: r.Name, Keys: keys}, reportLife, r.Clock())
 }
 

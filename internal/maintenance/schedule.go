@@ -37,8 +37,8 @@ type Schedule struct {
 	Keep       int
 	Recipients []age.Recipient // whose keys decrypt the backups; empty for plain text
 
-	// Clock is the machine's clock, which dates files. The age of left-over files counts by
-	// it, and not by the believed time.
+	// Clock is the machine's clock, by which the file system dates files. The age of left-over files
+	// is computed with it, not with the time that package clock believes.
 	Clock func() time.Time
 }
 
@@ -48,10 +48,10 @@ type Made struct {
 	Secrets int // the number of sealed secrets in it
 }
 
-// BackUp makes a backup if one is due and returns it, otherwise nil. Then, if now is
-// trusted, it removes the oldest backups beyond Keep; if that fails, BackUp returns the
-// backup with the error. now must be the believed time, not that of a clock that leapt
-// ahead: the backup would have a name of the future and would never be removed.
+// BackUp makes a backup if one is due and returns it, otherwise nil. Then, if now is trusted, it
+// removes the oldest backups beyond Keep; if that fails, BackUp returns the backup with the error.
+// now must be the time that package clock believes. A backup that is named by a clock that leapt
+// ahead would never be removed.
 func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now time.Time, trusted bool) (*Made, error) {
 	if err := durable.MakeDir(s.Dir); err != nil {
 		return nil, fmt.Errorf("make the directory of backups: %w", err)

@@ -124,8 +124,8 @@ func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.
 }
 
 // ResetTwoFactorByMail is [Authenticators.ResetTwoFactor], but the link is mailed to the account's
-// address, which it returns. Such a link sets no password. If it may not be mailed, nothing is
-// changed, and the error is one of [account.Account.CheckMailable] or of package recovery.
+// address, which it returns. Such a link sets no password. If the link must not be mailed, nothing
+// is changed, and the error is one of [account.Account.CheckMailable] or of package recovery.
 func (m Authenticators) ResetTwoFactorByMail(ctx context.Context, by Actor, a account.Account) (to string, err error) {
 	how := delivery{byMail: true}
 	err = m.resetTwoFactor(ctx, by, a, 0, &how)

@@ -63,10 +63,11 @@ func (b *base) editPaced(ctx context.Context, me login.Me, kind audit.Kind, chan
 	})
 }
 
-// editAs is edit for a change that the owner, an operator, or a person whose role permits do may
-// make. It passes the actor and the account, as read in the transaction, to change. It returns [login.ErrGone] if an owner acts on
-// another account, and [db.ErrNotFound] if an operator acts on an account that was removed.
-func (b *base) editAs(ctx context.Context, by Actor, do access.Action, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
+// editAs is edit for a change that may be made by the owner, an operator, or a person whose role
+// permits the action. It passes the actor and the account, as read in the transaction, to change.
+// It returns [login.ErrGone] if an owner acts on another account, and [db.ErrNotFound] if an
+// operator acts on an account that was removed.
+func (b *base) editAs(ctx context.Context, by Actor, action access.Action, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
 	if by.as == audit.ByOwner {
 		if by.me.Account.ID != accountID {
 			return login.ErrGone
@@ -74,7 +75,7 @@ func (b *base) editAs(ctx context.Context, by Actor, do access.Action, accountID
 		return b.edit(ctx, by.me, func(tx *db.Tx, me login.Me) error { return change(tx, Owner(me), me.Account) })
 	}
 	return b.login.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := b.permit(ctx, tx, by, do, accountID); err != nil {
+		if err := b.permit(ctx, tx, by, action, accountID); err != nil {
 			return err
 		}
 		if err := account.Lock(ctx, tx, accountID); err != nil {

@@ -87,7 +87,7 @@ func (m Links) lockedTicket(ctx context.Context, tx *db.Tx, token string, now ti
 	}
 	owner, err := account.LockAndRead(ctx, tx, link.AccountID)
 	if errors.Is(err, db.ErrNotFound) || err == nil && owner.Disabled() {
-		err = ticket.ErrInvalid // the account was removed, and its links with it, or may not sign in
+		err = ticket.ErrInvalid // the account is disabled, or was removed with its links
 	}
 	if err != nil {
 		return ticket.Ticket{}, owner, err

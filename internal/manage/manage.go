@@ -45,7 +45,7 @@ func New(o Options) *Service {
 	}
 }
 
-// base is what all nouns share.
+// base is what all types of changes share.
 type base struct {
 	login          *login.Service
 	entry          *entry.Service

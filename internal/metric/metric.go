@@ -156,7 +156,7 @@ type Histogram struct {
 	bounds []float64
 
 	mu     sync.Mutex
-	counts []uint64 // counts[i] is of the values up to bounds[i] and above the bound before
+	counts []uint64 // counts[i] is the number of values up to bounds[i] and above bounds[i-1]
 	sum    float64
 }
 

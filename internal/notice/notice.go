@@ -36,7 +36,7 @@ const (
 	RoleChanged          Kind = "role_changed"
 )
 
-// kinds are all of them, in the order in which an operator reads about them.
+// kinds has all kinds, in the order in which operators see them listed.
 var kinds = []Kind{
 	TwoFactorEnabled, TwoFactorDisabled, TwoFactorReset, AuthenticatorAdded, AuthenticatorRemoved,
 	BackupCodesIssued, BackupCodeUsed, PasswordChanged, PasswordSet, EmailChanged, NewBrowser,
@@ -119,7 +119,7 @@ func Of(e audit.Event, f Facts) (n Notice, ok bool) {
 		return Notice{}, false
 	}
 	if e.Actor == audit.ByAdministrator {
-		e.Address, e.Browser = "", "" // they are an administrator's own, and for the audit log
+		e.Address, e.Browser = "", "" // the administrator's, which only the audit log has
 	}
 	return Notice{
 		Kind: kind, Event: e.ID, Account: e.AccountID, At: e.At, By: e.Actor, Address: e.Address, Browser: e.Browser,

@@ -96,8 +96,8 @@ func giveUp(ctx context.Context, tx *db.Tx, m Message) error {
 	return nil
 }
 
-// release ends this node's claim. The message is due again at the given time; tries, unsure and
-// reason replace what is stored.
+// release ends this node's claim. The message is due again at the given time. The Tries, Unsure and
+// LastError of m replace what is stored.
 func release(ctx context.Context, tx *db.Tx, m Message, due time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE outbox SET claimed_until = NULL, due_at = $3, tries = $4, unsure = $5, last_error = $6
@@ -152,9 +152,9 @@ func ByID(ctx context.Context, q db.Querier, id string) (Message, error) {
 	return all[0], nil
 }
 
-// Retry makes messages due now that wait for another try: the one with the id, or all if the id
-// is empty. It returns their number. It doesn't affect messages that wait because of a quota, nor
-// a pause after a [Paused] failure.
+// Retry makes messages that wait for another try due now: the one with the id, or all if the id is
+// empty. It returns their number. It doesn't affect messages that wait because of a quota, nor a
+// pause after a [Paused] failure.
 func Retry(ctx context.Context, tx *db.Tx, id string, now time.Time) (int, error) {
 	n, err := db.Exec(ctx, tx, `
 		UPDATE outbox SET due_at = $2

@@ -11,7 +11,7 @@ type Class string
 
 // The classes.
 const (
-	// Temporary: the message is tried again by plan.
+	// Temporary: the message is tried again at the intervals of plan.go.
 	Temporary Class = "temporary"
 	// Permanent: the other side will never accept the message, so it is given up.
 	Permanent Class = "permanent"

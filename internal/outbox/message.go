@@ -170,10 +170,10 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	})
 }
 
-// Reseal replaces the sealed bytes of a body by anew, which holds the same body. If the row
-// changed since it was read, it stays as it is and Reseal reports false.
-func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
-	n, err := db.Exec(ctx, tx, `UPDATE outbox SET body = $3 WHERE id = $1 AND body = $2`, was.ID, was.Bytes, anew)
+// Reseal replaces the sealed bytes of a body by resealed, which is the same body sealed under
+// another key. If the row changed since old was read, it stays as it is and Reseal reports false.
+func Reseal(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE outbox SET body = $3 WHERE id = $1 AND body = $2`, old.ID, old.Bytes, resealed)
 	return n == 1, err
 }
 

@@ -138,8 +138,9 @@ func (l *lane) life() time.Duration { return l.sender.Timeout + claimSlack }
 // isPaused reports whether the lane sends no messages now because of a [Paused] failure.
 func (l *lane) isPaused(now time.Time) bool { return lasts(l.pausedUntil, pauseTime, now) }
 
-// lasts reports whether a wait of the given length that ends at until is still in force. A wait
-// with more than its length ahead began by a clock that has been set back since, and isn't.
+// lasts reports whether a wait of the given length that ends at until is still in force. A wait of
+// which more than its length remains was begun by a clock that has been set back since, and isn't
+// in force.
 func lasts(until time.Time, length time.Duration, now time.Time) bool {
 	return now.Before(until) && !until.After(now.Add(length))
 }

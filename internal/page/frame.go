@@ -40,10 +40,10 @@ func (f *Frame) frame() *Frame { return f }
 // The methods below are for templates, which call them as $.T, $.Say and so on. They belong to
 // the frame and not to the parsed templates, so that one set of templates serves all languages.
 
-// T returns the sentence key; see [locale.Catalogue.Text].
+// T returns the sentence with this key; see [locale.Catalogue.Text].
 func (f *Frame) T(key string, args ...any) string { return f.catalogue.Text(key, args...) }
 
-// Rich returns the sentence key with markup in its gaps; see [locale.Catalogue.Rich].
+// Rich returns the sentence with this key, with markup in its gaps; see [locale.Catalogue.Rich].
 func (f *Frame) Rich(key string, args ...any) template.HTML { return f.catalogue.Rich(key, args...) }
 
 // Say returns the text of m, or "" for nil.
@@ -58,7 +58,7 @@ func (f *Frame) Dir() string { return f.catalogue.Dir }
 // List returns the items of a list as one text.
 func (f *Frame) List(items []string) string { return f.catalogue.List(items) }
 
-// LinkTo returns a link whose text is the sentence key, for a gap of [Frame.Rich].
+// LinkTo returns a link whose text is the sentence with this key, for a gap of [Frame.Rich].
 func (f *Frame) LinkTo(url, key string) template.HTML {
 	return template.HTML(`<a href="` + template.HTMLEscapeString(url) + `">` + template.HTMLEscapeString(f.T(key)) + `</a>`)
 }

@@ -95,11 +95,11 @@ func (p Pass) IsStrong() bool { return p.ByOperator || authenticator.AAL(p.Proof
 // Expired reports whether the pass is past its end at now.
 func (p Pass) Expired(now time.Time) bool { return !now.Before(p.ExpiresAt) }
 
-// Create stores a pass for the account and returns its token, which can't be read again. Of
-// p it uses Name, normalized by authenticator.NormalizeName, Scope, Proofs, ByOperator and
-// ExpiresAt. It drops proofs of the future; see [authenticator.Since]. The caller must have
-// locked the account's row, so that concurrent calls don't exceed the limit. It returns
-// [ErrLimit], [ErrNameTaken] or [ErrLife].
+// Create stores a pass for the account and returns its token, which can't be read again. It uses
+// p's Name (normalized by authenticator.NormalizeName), Scope, Proofs, ByOperator and ExpiresAt. It
+// drops proofs that are dated in the future; see [authenticator.Since]. The caller must have locked
+// the account's row, so that concurrent calls don't exceed the limit. It returns [ErrLimit],
+// [ErrNameTaken] or [ErrLife].
 func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now time.Time) (secret.Text, error) {
 	if life := p.ExpiresAt.Sub(now); life <= 0 || life > MaxLife {
 		return secret.Text{}, ErrLife
@@ -189,9 +189,9 @@ func RevokeAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	return err
 }
 
-// RevokeWeak gives the account's valid passes that are strong the account's new stamp, and
-// deletes all others, which include those that can't be read. before is the account as it was
-// before it got the stamp.
+// RevokeWeak gives the account's new stamp to its valid strong passes, and deletes all its other
+// passes, including those that can't be read. The parameter before is the account with its earlier
+// stamp.
 func RevokeWeak(ctx context.Context, tx *db.Tx, before account.Account, stamp string) error {
 	tx.Changed(before.ID)
 	all, err := db.All(ctx, tx, `SELECT `+columns+` FROM passes WHERE account_id = $1`, []any{before.ID}, func(scan db.Scan) (Pass, error) {

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// VerifyLife is how long the link works that confirms an address.
+	// VerifyLife is how long a link that confirms an address works.
 	VerifyLife = 24 * time.Hour
 	// UndoLife is how long the owner of a former address can restore it: over a weekend.
 	UndoLife = 72 * time.Hour
@@ -85,8 +85,8 @@ func (s *Service) AskEmail(ctx context.Context, me login.Me, typed string) error
 	})
 }
 
-// SendVerification mails a link to the account's address for an operator, with which the owner
-// confirms it. It returns [ErrNoMail], or [account.ErrEmailInvalid] if the account has no
+// SendVerification is for operators. It mails a link to the account's address, with which the owner
+// confirms the address. It returns [ErrNoMail], or [account.ErrEmailInvalid] if the account has no
 // address.
 func (s *Service) SendVerification(ctx context.Context, a account.Account) error {
 	if !s.HasMail() {

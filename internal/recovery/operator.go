@@ -25,7 +25,7 @@ const (
 	LetInLife = ResetLife
 )
 
-// Reasons why mail may not replace the second factor, besides those of package account: access to
+// Reasons why mail must not replace the second factor, besides those of package account: access to
 // the mailbox would give both factors.
 var (
 	ErrPasswordMailed  = errors.New("mail has replaced the password within the last 7 days")
@@ -42,9 +42,9 @@ var operatorsLinks = map[mail.LinkKind]struct {
 	mail.LetIn:      {ticket.LetIn, LetInLife},
 }
 
-// MailLink stores a link that an operator issues for an account, and its mail. Earlier links of
-// the kind end. The caller has locked the account's row and records the event. MailLink returns
-// [ErrNoMail], or the reason why such a link may not be mailed; the caller must then roll back.
+// MailLink stores a link that an operator issues for an account, and its mail. Earlier links of the
+// kind end. The caller has locked the account's row and records the event. MailLink returns
+// [ErrNoMail], or the reason why such a link must not be mailed; the caller must then roll back.
 func (s *Service) MailLink(ctx context.Context, tx *db.Tx, kind mail.LinkKind, owner account.Account, now time.Time) error {
 	link, ok := operatorsLinks[kind]
 	if !ok {
@@ -67,7 +67,7 @@ func (s *Service) MailLink(ctx context.Context, tx *db.Tx, kind mail.LinkKind, o
 	return outbox.Add(ctx, tx, s.Login.Ring, m, now)
 }
 
-// refusal returns why a link of a kind may not be mailed to the owner, or nil if it may.
+// refusal returns why a link of a kind must not be mailed to the owner, or nil if it may be.
 func refusal(ctx context.Context, q db.Querier, kind ticket.Kind, owner account.Account, now time.Time) (refused, err error) {
 	if kind == ticket.Invitation {
 		return owner.CheckInvitable(), nil

@@ -138,8 +138,8 @@ func (s *Service) storeReset(ctx context.Context, tx *db.Tx, m outbox.Message, l
 	return s.storeLink(ctx, tx, link, l, owner, linkData{Stamp: l.Stamp}, event)
 }
 
-// storeUnlock stores the link that lets a browser in and reports whether its mail is to be sent:
-// not if the browser can sign in without it, or couldn't with it.
+// storeUnlock stores the link that lets a browser in and reports whether its mail is to be sent. It
+// isn't if the browser can sign in without the link, or if the link wouldn't help it.
 func (s *Service) storeUnlock(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	may, err := mayGet(ctx, tx, m, l, owner)
 	if err == nil && may {
@@ -156,13 +156,13 @@ func (s *Service) storeUnlock(ctx context.Context, tx *db.Tx, m outbox.Message, 
 	return s.storeLink(ctx, tx, link, l, owner, linkData{Stamp: l.Stamp, Code: secret.NewTyped(codeSymbols)}, l.event(audit.UnlockAsked, owner, now))
 }
 
-// event returns the event that the mail was asked for.
+// event returns the event that records the request for the mail.
 func (l letter) event(kind audit.Kind, owner account.Account, now time.Time) audit.Event {
 	return audit.Event{At: now, AccountID: owner.ID, Actor: audit.ByOwner, Kind: kind, Address: l.Address, Browser: l.Browser}
 }
 
 // storeLink stores a link that was asked for, or renews it, and reports whether its mail is to be
-// sent. A new one counts against the mails of the day, and leaves the event.
+// sent. A new link counts against the account's mails of the day, and storing it records the event.
 func (s *Service) storeLink(ctx context.Context, tx *db.Tx, link ticket.Ticket, l letter, owner account.Account, d linkData, event audit.Event) (bool, error) {
 	isNew, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), d.encode(), event.At)
 	if err != nil || !isNew {

@@ -30,8 +30,8 @@ type Service struct {
 var (
 	// ErrNoMail means that no mail is configured.
 	ErrNoMail = errors.New("no mail is configured")
-	// ErrMoot means that a message must not be sent: the account doesn't exist, may not get it,
-	// or has changed so that the message is out of date.
+	// ErrMoot means that a message must not be sent: the account doesn't exist, isn't allowed to get
+	// it, or has changed so that the message is out of date.
 	ErrMoot = errors.New("the mail is not to be sent")
 )
 

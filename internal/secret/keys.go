@@ -158,9 +158,10 @@ func (s *keySet) handedOver() bool {
 	return signer == 0 || s.signers[signer].since.Seq > 0
 }
 
-// RemoveHandovers removes the hand-overs that come after the place end in the audit
-// log, and returns the ring. A restored database ends there and has lost the later
-// ones. The next [RotateKeys] hands over again.
+// RemoveHandovers removes the hand-overs after the place end in the audit log, and returns the
+// ring. A hand-over is the place from which on a later key signs the log. The log of a restored
+// database ends at this place, so it lacks the later hand-overs. The next [RotateKeys] hands over
+// again.
 func RemoveHandovers(ctx context.Context, from Source, end int64) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		next, changed := s.with(s.keys, s.seals), false
@@ -176,10 +177,11 @@ func RemoveHandovers(ctx context.Context, from Source, end int64) (*Ring, error)
 	})
 }
 
-// RemoveOldKeys removes every old key from the ring, but keeps its signer, and returns the ring.
-// The caller must have checked that no secret is sealed under an old key, since such a secret
-// would be lost. sealing is the id of the sealing key that the caller saw; if the keys were
-// rotated since, RemoveOldKeys returns an error.
+// RemoveOldKeys removes every old key from the ring and returns the ring. The [Signer] of each
+// removed key stays in the ring, so that old entries of the audit log can be verified. The caller
+// must have checked that no secret is sealed under an old key, since such a secret would be lost.
+// sealing is the id of the sealing key that the caller saw; if the keys were rotated since,
+// RemoveOldKeys returns an error.
 func RemoveOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		switch {
@@ -249,10 +251,10 @@ func lockDir(path string) (*os.File, error) {
 	return dir, nil
 }
 
-// replace replaces the file at path with one of mode 0600 that holds text, durably: a
-// secret sealed under a new key is lost if the key is. The new file gets the owner of
-// the file that before describes, if it isn't nil, since root may run a command for a
-// server that runs as another user.
+// replace replaces the file at path with one of mode 0600 that holds text, durably: a secret sealed
+// under a new key is lost if the key is. If the parameter before isn't nil, it describes the former
+// file, whose owner the new file gets, since root may run a command for a server that runs as
+// another user.
 func replace(path string, text []byte, before os.FileInfo) error {
 	f, err := durable.Create(filepath.Dir(path))
 	if err != nil {

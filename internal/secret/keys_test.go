@@ -175,7 +175,7 @@ func rotate(t *testing.T, from Source) (*Ring, error) {
 	return RotateKeys(t.Context(), from, keys[len(keys)-1].ID, handOver)
 }
 
-// The other nodes may not have a key that was added a moment ago.
+// Other nodes possibly lack a key that was added a moment ago.
 func TestKeyAddedMeanwhileIsNotRotatedTo(t *testing.T) {
 	from := Source{Path: filepath.Join(t.TempDir(), "keyring")}
 	seen, err := CreateRing(from.Path)

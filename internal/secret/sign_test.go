@@ -72,7 +72,7 @@ func TestSignerEndsWhereTheNextTakesOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := stolen[i+1].Handovers(); len(got) != i+1 || !got[i].Equal(ring.Handovers()[i]) {
-			t.Errorf("after its old key was dropped the ring has the hand-overs %v", got)
+			t.Errorf("after its old key was dropped, the ring says that signers took over at %v, want %v", got, ring.Handovers())
 		}
 	}
 	ring, err := from.Read(t.Context())

@@ -70,9 +70,8 @@ func (s Source) readCommand(ctx context.Context) (*Ring, error) {
 	return ring, nil
 }
 
-// forbiddenCredentialModes are the mode bits that a credential may not have.
-// systemd creates it with 0400, or with 0440 if it grants access by an ACL, whose
-// mask the group's bits show.
+// forbiddenCredentialModes are the mode bits that a credential must not have. systemd creates it
+// with 0400, or with 0440 if it grants access by an ACL, whose mask the group's bits show.
 const forbiddenCredentialModes = 0o027
 
 func (s Source) readCredential() (*Ring, error) {

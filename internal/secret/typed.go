@@ -8,7 +8,7 @@ import (
 // alphabet is Crockford's base32: no I, L, O or U.
 const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// NewTyped returns a random code for people to type, of so many symbols of 5 bits each.
+// NewTyped returns a random code for people to type, with this number of symbols of 5 bits each.
 func NewTyped(symbols int) string {
 	random := make([]byte, symbols)
 	rand.Read(random)
@@ -20,7 +20,7 @@ func NewTyped(symbols int) string {
 
 // NormalizeTyped returns a typed code in the form that [NewTyped] gave it: in upper case, without
 // dashes and spaces, with O replaced by 0, and I and L by 1. ok is false if the text doesn't have
-// so many symbols, or is far longer.
+// this number of symbols, or is far longer.
 func NormalizeTyped(typed string, symbols int) (code string, ok bool) {
 	const longest = 5 // bytes for each symbol: separators, and some more
 	if len(typed) > longest*symbols {

@@ -61,8 +61,8 @@ func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time,
 	}
 	for _, part := range parts[1:] {
 		if part.New && part.Path != "" {
-			// Lchown follows no symbolic link: the directory's owner may have put one there in
-			// the meantime, and so get a file of root's.
+			// Lchown doesn't follow a symbolic link, by which the directory's owner could have
+			// replaced the file in the meantime, to get one of root's files.
 			chown := func(uid, gid int) error { return os.Lchown(part.Path, uid, gid) }
 			if err := durable.GiveToOwner(absolute(cfg.DataDir), chown); err != nil {
 				return nil, err

@@ -56,8 +56,9 @@ const (
 	sweepLease   = "sweep"
 	measureLease = "measure"
 
-	// auditLease is of sealing and of pruning. Earlier versions have another one, "audit": they
-	// can't seal every event, and one that still runs mustn't keep this version from it.
+	// auditLease is the lease of sealing and of pruning. Earlier versions use the lease "audit".
+	// They can't seal every event, so a node that still runs one must not keep the nodes of this
+	// version from sealing.
 	auditLease = "audit2"
 )
 
@@ -113,9 +114,9 @@ func (p *Portal) watchChanges(ctx context.Context) {
 	}
 }
 
-// rest is the work that the jobs do last, after the requests have ended. It seals the events of
-// the last requests, since the next start may be far away, writes the last uses, and gives back
-// this node's leases, so that other nodes needn't wait for their end.
+// rest is the work that the jobs do last, after the requests have ended. It seals the events of the
+// last requests, since the next start may be far away, writes the last uses, and gives back this
+// node's leases, so that other nodes needn't wait until they end.
 func (p *Portal) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()

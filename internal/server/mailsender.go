@@ -29,8 +29,8 @@ type mails struct {
 }
 
 // mailSender returns the sender of mails, or nil if the configuration has no mail. Without
-// mail.notices it doesn't send notices. The error means that mail is configured but can't be
-// sent. The sender is valid then too, since commands don't send mails but need it to store them.
+// mail.notices it doesn't send notices. The error means that mail is configured but can't be sent.
+// The sender is valid after an error too: commands don't send mails, but need it to store them.
 func mailSender(cfg config.Config, d *db.DB, links *recovery.Service) (*outbox.Sender, error) {
 	if cfg.Mail.URL == (config.MailServer{}) {
 		return nil, nil

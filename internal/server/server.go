@@ -165,7 +165,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	}
 	pump.Set(outbox.Mail, sender)
 	sender, err = webhookSender(cfg, d, reference)
-	if err != nil && create { // nor a request
+	if err != nil && create { // a command sends no request to the webhook
 		d.Close()
 		return nil, err
 	}

@@ -46,8 +46,8 @@ func openAt(t *testing.T, engine string) (*Portal, net.Listener, *testkit.Clock,
 	return p, listener, clock, logs
 }
 
-// A node that was frozen while the other nodes were upgraded and stored data that it can't read
-// stops.
+// A node stops if the other nodes were upgraded while it was frozen and have stored data that it
+// can't read.
 func TestServerThatIsTooOldStops(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {

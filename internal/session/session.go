@@ -203,11 +203,11 @@ func Revoke(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) 
 	return n == 1, err
 }
 
-// RevokeOthers ends all sessions of the account except one and returns their number. With an
-// empty except it ends all.
-func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, except string) (int, error) {
+// RevokeOthers ends all sessions of the account except the kept one and returns their number. If
+// kept is empty, it ends all sessions.
+func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, kept string) (int, error) {
 	tx.Changed(accountID)
-	n, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE account_id = $1 AND id <> $2`, accountID, except)
+	n, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE account_id = $1 AND id <> $2`, accountID, kept)
 	return int(n), err
 }
 

@@ -10,8 +10,8 @@
 // codes in a row. A success gives no tries back; windows only slide.
 //
 // A mailed link lets a browser try passwords past that limit. All such browsers of an account count
-// in one more row with the same limits, and their codes as those of unknown browsers, so that links
-// bring a guesser at most 100 passwords a day and no code (R33).
+// in one more row with the same limits. Their codes count as those of unknown browsers, so that
+// links bring a guesser at most 100 passwords a day and no code (R33).
 //
 // A try is reserved, committed, and only then verified. The reservation is given back if the
 // credential was right. In every other case, including a crash, it stays and counts as a wrong

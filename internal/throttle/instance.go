@@ -19,8 +19,8 @@ const (
 	MeasureEvery = 10 * time.Second
 )
 
-// instanceHot reports whether these are too many wrong codes for an instance of that size. It
-// is pure.
+// instanceHot reports whether these are too many wrong codes for an instance of that size, which is
+// then called hot. It is pure.
 func instanceHot(lastDay, lastYear, accounts int) bool {
 	return lastDay >= max(instanceDay, accounts/10) || lastYear >= max(instanceYear, instancePerAccount*accounts)
 }
@@ -32,8 +32,8 @@ var instanceKey = Key{Bucket: instance}
 // IsHot reports the state that [Ledger.Measure] or [Ledger.Refresh] last found on this node.
 func (l *Ledger) IsHot() bool { return l.hot.Load() }
 
-// Measure counts the wrong codes from unknown browsers over all accounts and reports whether
-// they are too many. It stores the state for all nodes; while it is hot, they ask for two
+// Measure counts the wrong codes from unknown browsers over all accounts and reports whether they
+// are too many. It stores the state for all nodes. While the instance is hot, all nodes ask for two
 // codes in a row. One node measures; the others call [Ledger.Refresh].
 func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	now := l.clock()

@@ -133,8 +133,9 @@ func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdic
 	return l.ReserveFunc(ctx, func(*db.Tx) ([]Try, error) { return tries, nil })
 }
 
-// ReserveFunc is [Ledger.Reserve] for tries that find reads in the same transaction. find may run
-// several times. If it returns an error, ReserveFunc returns that error and reserves no tries.
+// ReserveFunc is [Ledger.Reserve] for the tries that find returns. find reads them in the same
+// transaction, and may run several times. If it returns an error, ReserveFunc returns that error
+// and reserves no tries.
 func (l *Ledger) ReserveFunc(ctx context.Context, find func(tx *db.Tx) ([]Try, error)) (Reservation, Verdict, error) {
 	var random [4]byte
 	rand.Read(random[:])

@@ -151,7 +151,8 @@ func (l *lane) next() *waiter {
 	return first
 }
 
-// isBefore reports whether a starts before b by their positions. It is false for equal ones.
+// isBefore reports whether the waiter a starts before the waiter b by their positions. It is false
+// for equal positions.
 func (l *lane) isBefore(a, b *waiter) bool {
 	for i, key := range a.keys() {
 		if other := b.keys()[i]; l.order[key] != l.order[other] {

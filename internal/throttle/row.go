@@ -72,8 +72,8 @@ func queryRow(ctx context.Context, q db.Querier, key Key, query string) ([]entry
 	return row, version, nil
 }
 
-// writeRow stores row if its version is still the given one, and reports whether it did.
-// changed_at becomes now, the time of the newest entry; a zero now leaves it.
+// writeRow stores row if its version is still the given one, and reports whether it did. changed_at
+// becomes now, the time of the newest entry; if now is zero, changed_at stays.
 func writeRow(ctx context.Context, tx *db.Tx, key Key, row []entry, version int64, now time.Time) (bool, error) {
 	var (
 		n   int64

@@ -55,7 +55,7 @@ func Mail(ctx context.Context, tx *db.Tx, ring *secret.Ring, t Ticket, token sec
 const maxCodes = 3
 
 // TryCode counts a typed code against each valid [Unlock] that the browser asked for, and returns
-// those with whose codes it may be compared. The caller commits before it compares.
+// the links with whose codes it may be compared. The caller commits before it compares.
 func TryCode(ctx context.Context, tx *db.Tx, browser []byte, now time.Time) ([]Ticket, error) {
 	all, err := db.All(ctx, tx, `
 		UPDATE tickets SET tries = tries + 1
@@ -111,13 +111,14 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	})
 }
 
-// Reseal replaces the sealed bytes of a ticket by anew, which holds the same data. If the row
-// changed since it was read, it stays as it is and Reseal reports false.
-func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
-	hash, err := hex.DecodeString(was.ID)
+// Reseal replaces the sealed bytes of a ticket's data by resealed, which is the same data sealed
+// under another key. If the row changed since old was read, it stays as it is and Reseal reports
+// false.
+func Reseal(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error) {
+	hash, err := hex.DecodeString(old.ID)
 	if err != nil {
 		return false, fmt.Errorf("read the hash of a link: %w", err)
 	}
-	n, err := db.Exec(ctx, tx, `UPDATE tickets SET data = $3 WHERE token_hash = $1 AND data = $2`, hash, was.Bytes, anew)
+	n, err := db.Exec(ctx, tx, `UPDATE tickets SET data = $3 WHERE token_hash = $1 AND data = $2`, hash, old.Bytes, resealed)
 	return n == 1, err
 }

@@ -155,8 +155,8 @@ func ByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ti
 	return t, nil
 }
 
-// Redeem uses the ticket up. A [Setup] uses up all others of its kind too. Of
-// several concurrent callers one succeeds; the others get [ErrInvalid].
+// Redeem uses the ticket up. Redeeming a [Setup] uses up all other tickets of that kind. Of several
+// concurrent callers one succeeds; the others get [ErrInvalid].
 func Redeem(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
 	// Two setup links must not create two accounts. Each updates the other's row, so that
 	// the second transaction waits for the first.

@@ -150,7 +150,7 @@ func (s panels) showKeepPage(w http.ResponseWriter, r *http.Request, panel *acce
 	}
 }
 
-// An address may have characters that a cookie's value may not (RFC 6265, section 4.1.1).
+// An address may have characters that a cookie's value must not have (RFC 6265, section 4.1.1).
 var (
 	backEncoder = strings.NewReplacer("~", "~0", ";", "~1", ",", "~2", `"`, "~3")
 	backDecoder = strings.NewReplacer("~0", "~", "~1", ";", "~2", ",", "~3", `"`)

@@ -15,7 +15,7 @@ const (
 	ticketCookie  = "sallyport-ticket"  // the token of an operator's link, until the wizard uses it
 	onwardCookie  = "sallyport-onward"  // the page that a policy kept the browser from
 	nameCookie    = "sallyport-name"    // the name of the account whose link was used, for the sign-in page
-	unlockCookie  = "sallyport-unlock"  // binds mailed links that let the browser in to it
+	unlockCookie  = "sallyport-unlock"  // binds the mailed links that let a browser in to the one that asked
 	weakCookie    = "sallyport-weak"    // why a password that was just set is weak, until a page has said so
 	cookiesCookie = "sallyport-cookies" // shows that the browser keeps cookies; see cookiesBlocked
 )

@@ -40,7 +40,7 @@ type plainHTTPError struct{ origin string }
 
 func (e *plainHTTPError) Error() string { return "request by plain http for " + e.origin }
 
-// panelRefusedError means that the gate admits the request to the address, but that the panel
+// panelRefusedError means that Sallyport admits the request to the address, but that the panel
 // itself refused it.
 type panelRefusedError struct {
 	panel   *access.Panel

@@ -76,9 +76,9 @@ func (s *server) originWithoutDot(host string) string {
 // redirect.
 const httpsCookieLife = time.Minute
 
-// redirectToHTTPS redirects a navigation by plain http to the same page by https, and answers
-// other requests with an error page. It sets a cookie that a browser stores only if it does use
-// https, behind a proxy that says otherwise. With this cookie the redirect can't loop.
+// redirectToHTTPS redirects a navigation by plain http to the same page by https, and answers other
+// requests with an error page. It sets a cookie that the browser stores only if it uses https in
+// spite of what the proxy says. With this cookie the redirect can't loop.
 func (s *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
 	page.SetHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
 	if access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
@@ -89,9 +89,9 @@ func (s *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request, origin 
 	s.fail(s.NewRequest(w, r), &plainHTTPError{origin})
 }
 
-// isCanonical reports whether the path has no dot segments and no doubled slashes, as routes
-// do. ServeMux would answer others with a redirect that makes browsers send a form again, with
-// its password.
+// isCanonical reports whether the path has no dot segments and no doubled slashes. The paths of
+// routes have none. ServeMux would answer others with a redirect that makes browsers send a form
+// again, with its password.
 func isCanonical(r *http.Request) bool {
 	p := r.URL.Path
 	if p == "*" {

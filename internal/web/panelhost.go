@@ -27,7 +27,7 @@ const (
 const stateCookieLife = 10 * time.Minute
 
 // PanelHost answers requests below /.sallyport/ on the panels' hosts: the start of a sign-in, the
-// return from it, and the sign-out. It also answers requests that the gate doesn't forward.
+// return from it, and the sign-out. It also answers requests that aren't forwarded to the panel.
 type PanelHost struct {
 	server *server
 	pages  http.Handler
@@ -104,7 +104,7 @@ type Refusal int
 
 // The refusals.
 const (
-	Denied         Refusal = iota // the account isn't allowed to, or the gate can't know which resources the request names
+	Denied         Refusal = iota // the account isn't allowed to, or Sallyport can't know which resources the request names
 	PanelDown                     // the panel doesn't answer
 	PanelSlow                     // the panel didn't answer in time
 	PanelUntrusted                // the panel's certificate isn't the configured one
@@ -293,7 +293,7 @@ func (s panels) getPanelEnter(req *page.Request, panel *access.Panel) error {
 	visit, back, err := s.Entry.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
 	switch {
 	case errors.Is(err, session.ErrHandoff):
-		back = "/" // used already, as after the back button, or expired: the gate decides again
+		back = "/" // used already, as after the back button, or expired: Sallyport checks the next request again
 	case errors.Is(err, session.ErrState) && state == "" && req.URL.Query().Has("again"):
 		return errNoCookies
 	case errors.Is(err, session.ErrState) && state == "":

@@ -34,8 +34,8 @@ func (s panels) getHome(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "home", &data)
 }
 
-// getContinue shows a page that continues to the return URL by itself. It ends the redirects
-// after a form, which may not lead to a panel's origin (see [access.PagePolicy]).
+// getContinue shows a page that continues to the return URL by itself. It ends the redirects after
+// a form, which must not lead to a panel's origin (see [access.PagePolicy]).
 func (s panels) getContinue(req *page.Request) error {
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.W.Header().Set("Refresh", "0; url="+to)

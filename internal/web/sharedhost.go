@@ -21,9 +21,9 @@ import (
 // isShared reports whether the portal is on its panel's host.
 func (s *server) isShared() bool { return len(s.Panels) == 1 && s.Panels[0].Shared }
 
-// A panel may have registered service workers for the whole host before the gate refused them
-// (see package gateway). Browsers remove them together with the host's storage: the portal's
-// first page in each browser sends Clear-Site-Data, and so does every answer to a worker.
+// A panel may have registered service workers for the whole host before the gateway refused them
+// (see package gateway). Browsers remove them together with the host's storage: the portal's first
+// page in each browser sends Clear-Site-Data, and so does every answer to a worker.
 const (
 	clearedCookie     = "sallyport-cleared"
 	clearedCookieLife = 400 * 24 * time.Hour // the maximum in browsers
@@ -91,7 +91,7 @@ func (s signIn) proveInForm(req *page.Request) (bool, error) {
 	return err == nil, err
 }
 
-// meWith returns what the request's session is with the token that a sign-in or a
+// meWith returns the account and the session that has this token, which a sign-in or a
 // reauthentication just gave it. It returns [login.ErrNoAttempt] if the session has ended since.
 func (s *server) meWith(req *page.Request, token secret.Text) (login.Me, error) {
 	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), token.Reveal(), s.Login.Life, s.Login.Clock())

@@ -231,8 +231,8 @@ func (s *server) redirectWithSession(req *page.Request, session secret.Text, pat
 	s.redirect(req, path, query...)
 }
 
-// frameOf returns the frame of a page with a notice, and for those who run the portal with what is wrong with
-// the clock.
+// frameOf returns the frame of a page with its notice. For those who run the portal, the frame also
+// says what is wrong with the clock.
 func (s *server) frameOf(req *page.Request, title *locale.Message, tab string) page.Frame {
 	f := req.Frame(title, tab)
 	f.Notice = s.noticeOf(req)
