@@ -1,6 +1,6 @@
 package recovery
 
-// Links that operators have mailed: invitations, links to the wizard, and let-in links.
+// Links that operators' commands mail: invitations, links to the wizard, and let-in links.
 
 import (
 	"context"
@@ -23,10 +23,10 @@ import (
 
 const newWizard = "/settings/security/authenticators/new"
 
-// invite has an invitation mailed and returns its ticket.
+// invite makes the server mail an invitation, and returns the invitation's ticket.
 func invite(t *testing.T, p *portal.Portal, name string) string {
 	t.Helper()
-	p.Clock.Move(time.Second) // mails are sorted by their seconds
+	p.Clock.Move(time.Second) // so that this mail has a later time than the others
 	to, _, err := p.Manage.Accounts.InviteByMail(t.Context(), manage.CommandLine(), account.Account{Name: name, Email: name + "@example.com"})
 	testkit.Check(t, err)
 	return lastTicket(t, p, to)
@@ -35,33 +35,33 @@ func invite(t *testing.T, p *portal.Portal, name string) string {
 // resetByMail resets the account's second factor, and returns the ticket of the mailed link.
 func resetByMail(t *testing.T, p *portal.Portal, name string) string {
 	t.Helper()
-	p.Clock.Move(time.Second) // mails are sorted by their seconds
+	p.Clock.Move(time.Second) // so that this mail has a later time than the others
 	to, err := p.Manage.Authenticators.ResetTwoFactorByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
 	testkit.Check(t, err)
 	return lastTicket(t, p, to)
 }
 
-// letInByMail has a let-in link mailed and returns its ticket.
+// letInByMail makes the server mail a let-in link, and returns the link's ticket.
 func letInByMail(t *testing.T, p *portal.Portal, name string) string {
 	t.Helper()
-	p.Clock.Move(time.Second) // mails are sorted by their seconds
+	p.Clock.Move(time.Second) // so that this mail has a later time than the others
 	to, err := p.Manage.Links.LetInByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
 	testkit.Check(t, err)
 	return lastTicket(t, p, to)
 }
 
-// isDead fails the test unless the page of an operator's link says that it doesn't work.
+// isDead fails the test if an operator's link still works.
 func isDead(t *testing.T, p *portal.Portal, what, ticket string) {
 	t.Helper()
 	b := p.Browser(t)
 	for _, a := range []portal.Answer{b.Get("/setup?ticket=" + ticket), b.Post("/setup", "ticket", ticket, "new_password", chosen, "username", "ada")} {
 		if a.Status != http.StatusNotFound {
-			t.Errorf("%s: %s, want 404", what, portal.Summary(a))
+			t.Errorf("%s: /setup with the link: %s, want 404", what, portal.Summary(a))
 		}
 	}
 }
 
-// block makes mails fail until unblock is called.
+// block makes the sending of mails fail until unblock is called.
 func block(t *testing.T, p *portal.Portal) (unblock func()) {
 	t.Helper()
 	dir := p.Config.Mail.URL.Dir
@@ -81,7 +81,7 @@ func pass(t *testing.T, p *portal.Portal, d time.Duration) {
 	}
 }
 
-// signInAndEnroll signs in with the password, opens an enrolment link and enrols.
+// signInAndEnroll signs ada in with the password typed, opens an enrolment link and enrols a phone.
 func signInAndEnroll(t *testing.T, p *portal.Portal, typed, ticket string) {
 	t.Helper()
 	b := p.Browser(t)
@@ -92,8 +92,8 @@ func signInAndEnroll(t *testing.T, p *portal.Portal, typed, ticket string) {
 	b.Enroll("Phone")
 }
 
-// TestMailReplacesOneFactorOfTwo checks finding 16 of passkeys.md: within seven days, mail replaces
-// the password or the second factor. A link that is handed over has no such limit.
+// TestMailReplacesOneFactorOfTwo checks that within seven days mail replaces the password or the second
+// factor, but not both. This limit doesn't apply to a link that an operator hands over.
 func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := t.Context(), manage.CommandLine()
@@ -103,13 +103,13 @@ func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 			before := portal.EventCounts(t, p)
 			_, err := p.Manage.Authenticators.ResetTwoFactorByMail(ctx, by, portal.MustAccount(t, p, "ada"))
 			if !errors.Is(err, want) {
-				t.Errorf("%s: %v, want %v", when, err, want)
+				t.Errorf("reset the second factor by mail %s: got %v, want %v", when, err, want)
 			}
 			if after := portal.EventCounts(t, p); fmt.Sprint(after) != fmt.Sprint(before) || portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`) != 1 {
-				t.Errorf("%s: the refused reset changed something: events %v, before %v", when, after, before)
+				t.Errorf("%s: the refused reset left the events %v, want %v as before and one authenticator", when, after, before)
 			}
 		}
-		// The password was set by mail.
+		// After mail set the password, it doesn't replace the second factor.
 		reset(p.Browser(t), portal.MailedReset(t, p, p.Browser(t), "ada"), chosen)
 		refused("after a new password by mail", recovery.ErrPasswordMailed)
 		p.Clock.Move(account.MailPause - time.Second)
@@ -117,7 +117,8 @@ func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 		p.Clock.Move(time.Second)
 		signInAndEnroll(t, p, chosen, resetByMail(t, p, "ada"))
 
-		// The second factor was enrolled by mail. /forgot answers the same for everybody.
+		// After mail replaced the second factor, it doesn't replace the password. The answer of /forgot
+		// doesn't show that.
 		forgot := func(when string, want int) {
 			t.Helper()
 			resets := func() (n int) {
@@ -131,7 +132,7 @@ func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 			before := resets()
 			a := p.Browser(t).Post("/forgot", "username", "ada")
 			if got := resets() - before; got != want || a.Location != "/login?notice=mail_sent" {
-				t.Errorf("%s: %d mails, %s; want %d", when, got, portal.Summary(a), want)
+				t.Errorf("ask for a new password %s: %d mails and %s, want %d and the notice mail_sent", when, got, portal.Summary(a), want)
 			}
 		}
 		forgot("after the enrolment", 0)
@@ -140,14 +141,14 @@ func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 		p.Clock.Move(time.Second)
 		forgot("after seven days", 1)
 
-		// What was enrolled by mail is known by its time.
+		// An authenticator that was enrolled by mail has the time factor_mailed_at.
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators JOIN accounts ON accounts.id = account_id WHERE confirmed_at = factor_mailed_at`); n != 1 {
-			t.Errorf("%d authenticators are known as enrolled by mail, want 1", n)
+			t.Errorf("%d authenticators have the time factor_mailed_at, want 1", n)
 		}
 
 		// From a reset until the owner has enrolled again, the password is all that protects the
-		// account, so mail doesn't replace it. If it could, the mailed link would end; one that is
-		// handed over wouldn't.
+		// account, so mail doesn't replace it. If mail did replace it, the mailed link would end. A
+		// link that an operator hands over wouldn't end.
 		p.Clock.Move(account.MailPause)
 		mailed := resetByMail(t, p, "ada")
 		signedIn := p.Browser(t)
@@ -172,10 +173,11 @@ func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 		testkit.Check(t, err)
 		signInAndEnroll(t, p, chosen, shown.Reveal())
 		if a := portal.MustAccount(t, p, "ada"); a.FactorMailedAt.After(p.Clock.Now().Add(-account.MailPause)) {
-			t.Error("a link that was handed over counts as mailed")
+			t.Error("an enrolment with a link that was handed over sets the time factor_mailed_at, want it unchanged")
 		}
 
-		// The link would set the password too.
+		// With a suspect password, the owner of the link would choose a new password, so mail would
+		// replace both.
 		p.Clock.Move(account.MailPause)
 		testkit.Check(t, p.DB.Write(ctx, func(tx *db.Tx) error {
 			_, err := password.MarkSuspect(ctx, tx, portal.MustAccount(t, p, "ada").ID, p.Clock.Now())
@@ -185,8 +187,8 @@ func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 	})
 }
 
-// TestMailNeverReplacesBothAtOnce sets a password by a mailed link while an operator has the second
-// factor reset by mail.
+// TestMailNeverReplacesBothAtOnce sets a password with a mailed link while an operator resets the second
+// factor by mail. One of the two succeeds.
 func TestMailNeverReplacesBothAtOnce(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		portal.WithTwoFactor(t, p, "ada")
@@ -195,7 +197,7 @@ func TestMailNeverReplacesBothAtOnce(t *testing.T) {
 		for round := range 6 {
 			browser, next := p.Browser(t), fmt.Sprint(chosen, " ", round)
 			set := portal.MailedReset(t, p, browser, "ada")
-			p.Clock.Move(time.Second) // mails are sorted by their seconds
+			p.Clock.Move(time.Second) // so that this mail has a later time than the others
 			var all sync.WaitGroup
 			var err error
 			all.Go(func() {
@@ -207,7 +209,7 @@ func TestMailNeverReplacesBothAtOnce(t *testing.T) {
 			a := portal.MustAccount(t, p, "ada")
 			isSet := a.PasswordMailedAt.After(p.Clock.Now().Add(-time.Hour))
 			if isSet == a.EnrollLocked || isSet != errors.Is(err, recovery.ErrPasswordMailed) {
-				t.Errorf("round %d: the password was replaced: %v; the second factor was removed: %v; the command's error: %v", round, isSet, a.EnrollLocked, err)
+				t.Errorf("round %d: the password was replaced: %v; the second factor was removed: %v; the command's error: %v; want one of the two, and ErrPasswordMailed if the password was replaced", round, isSet, a.EnrollLocked, err)
 			}
 			if isSet {
 				typed = next
@@ -219,7 +221,8 @@ func TestMailNeverReplacesBothAtOnce(t *testing.T) {
 	})
 }
 
-// TestOneMailedLinkIsRedeemedOnce submits each kind of link in many browsers at once (attack 62).
+// TestOneMailedLinkIsRedeemedOnce submits each kind of link in many browsers at once (attack 62). One
+// browser succeeds.
 func TestOneMailedLinkIsRedeemedOnce(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const n = 6
@@ -232,13 +235,13 @@ func TestOneMailedLinkIsRedeemedOnce(t *testing.T) {
 			got := testkit.Race(n, func(i int) string {
 				return fmt.Sprint(browsers[i].Post("/setup", "ticket", ticket, "username", "ada", "new_password", fmt.Sprint(chosen, " ", i)).Status)
 			})
-			if got["303"] != 1 || got["303"]+got["404"]+got["503"] != n { // 503: too many wait to hash
-				t.Errorf("%s in %d browsers at once: %v, want one 303", what, n, got)
+			if got["303"] != 1 || got["303"]+got["404"]+got["503"] != n { // 503: the hashing queue is full
+				t.Errorf("%s in %d browsers at once: answers %v, want one 303, and 404 or 503 for the others", what, n, got)
 			}
 			known := 0
 			for _, b := range browsers {
 				if b.Cookie(portal.SessionCookie) != "" {
-					t.Errorf("%s opened a session", what)
+					t.Errorf("%s opened a session, want none", what)
 				}
 				if b.Cookie(portal.DeviceCookie) != "" {
 					known++
@@ -251,7 +254,7 @@ func TestOneMailedLinkIsRedeemedOnce(t *testing.T) {
 		}
 		race("an invitation", invite(t, p, "ada"))
 		if portal.MustAccount(t, p, "ada").EmailVerifiedAt.IsZero() {
-			t.Error("the owner read a mail to the address, which isn't confirmed")
+			t.Error("the address isn't confirmed after the owner used a link that was mailed to it")
 		}
 		race("a let-in link", letInByMail(t, p, "ada"))
 		testkit.Check(t, p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, "ada"), portal.Password))
@@ -270,14 +273,15 @@ func TestOneMailedLinkIsRedeemedOnce(t *testing.T) {
 			return portal.Summary(a)
 		})
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators WHERE confirmed_at IS NOT NULL`); n != 1 {
-			t.Errorf("one enrolment link confirmed %d authenticators", n)
+			t.Errorf("one enrolment link in six browsers confirmed %d authenticators, want 1", n)
 		}
 		isDead(t, p, "an enrolment link, used", ticket)
 	})
 }
 
-// TestARobotGainsAndSpoilsNoLinkOfAnOperator opens the links, and submits their forms, as programs
-// of mail servers do before the person (attack 68).
+// TestARobotGainsAndSpoilsNoLinkOfAnOperator lets a robot open the links and submit their forms before
+// the owner, as programs of mail servers do (attack 68). The robot gains nothing, and each link still
+// works.
 func TestARobotGainsAndSpoilsNoLinkOfAnOperator(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		robot := p.Browser(t)
@@ -295,26 +299,26 @@ func TestARobotGainsAndSpoilsNoLinkOfAnOperator(t *testing.T) {
 			robot.Follow()
 			robot.Post("/setup", "ticket", ticket)
 			robot.Post("/setup", "ticket", ticket, "username", "", "new_password", "")
-			robot.Post("/setup?ticket="+ticket, "new_password", chosen, "username", "ada") // the ticket is read from the form alone
+			robot.Post("/setup?ticket="+ticket, "new_password", chosen, "username", "ada") // the portal ignores a ticket in the query
 			robot.Post("/reset", "ticket", ticket, "new_password", chosen)
 			robot.Post("/undo-email", "ticket", ticket, "email", "ada@example.com")
 			robot.Post("/settings/security/authenticators")
 			if after := rows(); after != before {
-				t.Errorf("the robot changed something: %s, before %s", after, before)
+				t.Errorf("after the robot, events and rows are %s, want %s as before", after, before)
 			}
 			if robot.Cookie(portal.SessionCookie) != "" || robot.Cookie(portal.DeviceCookie) != "" {
-				t.Error("the robot has a session or is known")
+				t.Error("the robot has a session or is a known browser, want neither")
 			}
 		}
 		ticket := invite(t, p, "ada")
 		visit(ticket)
 		if a := p.Browser(t).Post("/setup", "ticket", ticket, "new_password", portal.Password); a.Location != "/login?notice=account_created" {
-			t.Errorf("the invited person's turn: %s", portal.Summary(a))
+			t.Errorf("the invited person uses the invitation after the robot: %s, want the notice account_created", portal.Summary(a))
 		}
 		ticket = letInByMail(t, p, "ada")
 		visit(ticket)
 		if a := p.Browser(t).Post("/setup", "ticket", ticket, "username", "Ada@Example.com"); a.Location != "/login?notice=let_in" {
-			t.Errorf("the owner's turn with the let-in link: %s", portal.Summary(a))
+			t.Errorf("the owner uses the let-in link after the robot: %s, want the notice let_in", portal.Summary(a))
 		}
 		ticket = resetByMail(t, p, "ada")
 		visit(ticket)
@@ -322,8 +326,8 @@ func TestARobotGainsAndSpoilsNoLinkOfAnOperator(t *testing.T) {
 	})
 }
 
-// TestAnOperatorsLinkLivesFromItsMail keeps the mails from being written for hours, and for longer
-// than they are tried.
+// TestAnOperatorsLinkLivesFromItsMail checks that a link's life begins when its mail is sent, here a day
+// late, and that a mail that can't be sent for longer is given up.
 func TestAnOperatorsLinkLivesFromItsMail(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := t.Context(), manage.CommandLine()
@@ -342,7 +346,7 @@ func TestAnOperatorsLinkLivesFromItsMail(t *testing.T) {
 		open := func(what, ticket string, want int) {
 			t.Helper()
 			if a := p.Browser(t).Get("/setup?ticket=" + ticket); a.Status != want {
-				t.Errorf("%s: %s, want %d", what, portal.Summary(a), want)
+				t.Errorf("open %s: %s, want %d", what, portal.Summary(a), want)
 			}
 		}
 		p.Clock.Move(recovery.EnrollLife - 2*time.Hour)
@@ -354,7 +358,8 @@ func TestAnOperatorsLinkLivesFromItsMail(t *testing.T) {
 		p.Clock.Move(4 * time.Hour)
 		open("the invitation, 74 hours after its mail", invitation, http.StatusNotFound)
 
-		// No server of the recipient takes them: the operator sees it in the queue, then as an event.
+		// While the mails can't be sent, the queue shows the reason. Once they are given up, an event
+		// says so.
 		block(t, p)
 		_, _, err = p.Manage.Accounts.InviteByMail(ctx, by, account.Account{Name: "bob"})
 		testkit.Check(t, err)

@@ -15,17 +15,17 @@ import (
 // rounds is how often each race is run, each time for another account.
 const rounds = 4
 
-// place is an account before a race: an owner who is at one node, and a thief at another.
+// place is an account before a race: its owner and a thief use browsers at different nodes.
 type place struct {
 	t      *testing.T
 	nodes  []*portal.Portal
 	name   string
 	first  string // the owner's address
 	thief  *portal.Browser
-	number int // of browsers so far
+	number int // counts the browsers, so that each has its own network
 }
 
-// onNodes runs a race on SQLite, and on three nodes with PostgreSQL, whose browsers take turns.
+// onNodes runs a race at one node on SQLite, and at three nodes on PostgreSQL.
 func onNodes(t *testing.T, race func(p *place)) {
 	t.Parallel()
 	for engine, n := range map[string]int{"sqlite": 1, "postgres": 3} {
@@ -45,7 +45,7 @@ func onNodes(t *testing.T, race func(p *place)) {
 				p.thief = p.browser()
 				p.thief.SignIn(p.name)
 				race(p)
-				p.pass(time.Hour) // for the limits of changes
+				p.pass(time.Hour) // so that the limits of changes don't apply to the next round
 			}
 		})
 	}
@@ -59,7 +59,8 @@ func (p *place) browser() *portal.Browser {
 
 func (p *place) pass(d time.Duration) { portal.MoveAll(p.nodes, d) }
 
-// ticket returns that of the newest link that an address got. The next mail is newer.
+// ticket returns the ticket of the newest link that was mailed to an address. It then moves the clocks,
+// so that the next mail has a later time.
 func (p *place) ticket(to string) string {
 	p.t.Helper()
 	ticket := lastTicket(p.t, p.nodes[0], to)
@@ -67,31 +68,31 @@ func (p *place) ticket(to string) string {
 	return ticket
 }
 
-// asked returns the ticket of a link to a new password.
+// asked asks for a new password, and returns the ticket of the link that is mailed to an address.
 func (p *place) asked(to string) string {
 	p.t.Helper()
 	p.browser().Post("/forgot", "username", p.name)
 	return p.ticket(to)
 }
 
-// confirmation returns the ticket with which the thief's session confirms another address.
+// confirmation asks in the thief's session for another address, and returns the ticket that confirms it.
 func (p *place) confirmation(address string) string {
 	p.t.Helper()
 	p.thief.Post("/settings/profile/email", "email", address)
 	return p.ticket(address)
 }
 
-// stolen gives the account the thief's address, and returns the ticket with which the owner takes
-// it back.
+// stolen gives the account the thief's address, and returns the ticket with which the owner restores
+// the earlier one.
 func (p *place) stolen(address string) string {
 	p.t.Helper()
 	if !p.confirm(p.confirmation(address)) {
-		p.t.Fatalf("the session can't confirm an address: %s", portal.Summary(p.thief.Last))
+		p.t.Fatalf("confirm an address in the thief's session: %s, want the notice email_confirmed", portal.Summary(p.thief.Last))
 	}
 	return p.ticket(p.first)
 }
 
-// The following report whether they succeeded.
+// The following four methods report whether the request succeeded.
 
 func (p *place) confirm(ticket string) bool {
 	return p.thief.Post("/settings/profile/email/confirm", "ticket", ticket).Location == "/settings/profile?notice=email_confirmed"
@@ -111,7 +112,7 @@ func (p *place) opens(typed string) bool {
 	return b.SignedIn()
 }
 
-// atOnce does all at the same time and returns how many succeeded.
+// atOnce calls all functions at the same time and returns how many reported success.
 func atOnce(all ...func() bool) (succeeded int) {
 	var (
 		group sync.WaitGroup
@@ -130,41 +131,42 @@ func atOnce(all ...func() bool) (succeeded int) {
 	return succeeded
 }
 
-// isOwners fails the test unless the account has the owner's address again, and only its owner can
-// still get in.
+// isOwners fails the test unless the account has the owner's address again, the thief's session and the
+// typed passwords don't open it, and its owner gets a new password by mail.
 func (p *place) isOwners(typed ...string) {
 	p.t.Helper()
 	if got := portal.MustAccount(p.t, p.nodes[0], p.name).Email; got != p.first {
-		p.t.Errorf("%s: the address is %s, want %s", p.name, got, p.first)
+		p.t.Errorf("the address of %s is %s, want the owner's, %s", p.name, got, p.first)
 	}
 	if p.thief.SignedIn() {
-		p.t.Errorf("%s: the thief is still signed in", p.name)
+		p.t.Errorf("the thief's session of %s is still open, want it ended", p.name)
 	}
 	for _, one := range append(typed, portal.Password) {
 		if p.opens(one) {
-			p.t.Errorf("%s: the thief's password %q still opens the account", p.name, one)
+			p.t.Errorf("%s: the earlier password %q still opens the account, want it refused", p.name, one)
 		}
 	}
 	p.pass(time.Minute)
 	if own := "the owner's own new phrase"; !p.reset(p.browser(), p.asked(p.first), own) || !p.opens(own) {
-		p.t.Errorf("%s: the owner gets no new password by mail", p.name)
+		p.t.Errorf("%s: the owner can't sign in with a new password that was set by mail", p.name)
 	}
 }
 
-// A thief with a session confirms a second address while the owner undoes the first.
+// The owner can restore the address while a thief with a session confirms a second one.
 func TestAttackD10UndoRacesWithAnotherAddress(t *testing.T) {
 	onNodes(t, func(p *place) {
 		undo, second, owner := p.stolen("thief-"+p.name+"@example.net"), p.confirmation("second-"+p.name+"@example.net"), p.browser()
 		undone := false
 		atOnce(func() bool { return p.confirm(second) }, func() bool { undone = p.undo(owner, undo); return undone })
 		if !undone {
-			p.t.Errorf("%s: the owner can't undo the change: %s", p.name, portal.Summary(owner.Last))
+			p.t.Errorf("%s: the owner restores the address: %s, want the notice email_restored", p.name, portal.Summary(owner.Last))
 		}
 		p.isOwners()
 	})
 }
 
-// A thief with the address sets a password with a mailed link while the owner undoes the address.
+// The owner can restore the address while a thief, who receives the account's mails, sets a password
+// with a mailed link.
 func TestAttackD10UndoRacesWithAReset(t *testing.T) {
 	onNodes(t, func(p *place) {
 		address := "thief-" + p.name + "@example.net"
@@ -172,19 +174,19 @@ func TestAttackD10UndoRacesWithAReset(t *testing.T) {
 		link, undone := p.asked(address), false
 		atOnce(func() bool { return p.reset(other, link, chosen) }, func() bool { undone = p.undo(owner, undo); return undone })
 		if !undone {
-			p.t.Errorf("%s: the owner can't undo the change: %s", p.name, portal.Summary(owner.Last))
+			p.t.Errorf("%s: the owner restores the address: %s, want the notice email_restored", p.name, portal.Summary(owner.Last))
 		}
 		p.isOwners(chosen)
 	})
 }
 
-// The thief resets the password first, in peace. The owner can still undo both.
+// The owner can restore the address 71 hours after the change, although the thief has set a password.
 func TestAttackD10UndoAfterAReset(t *testing.T) {
 	onNodes(t, func(p *place) {
 		address := "thief-" + p.name + "@example.net"
 		undo := p.stolen(address)
 		if !p.reset(p.browser(), p.asked(address), chosen) || !p.opens(chosen) {
-			p.t.Fatal("the thief can't reset the password")
+			p.t.Fatal("the thief can't set a password by mail, which this test needs")
 		}
 		p.pass(71 * time.Hour)
 		if !p.undo(p.browser(), undo) {
@@ -194,21 +196,21 @@ func TestAttackD10UndoAfterAReset(t *testing.T) {
 	})
 }
 
-// The link to undo ends after 72 hours, and a minute in which its mail may be sent.
+// The link that restores an address ends 72 hours after its mail, which is sent within a minute.
 func TestAttackD10TheUndoEnds(t *testing.T) {
 	onNodes(t, func(p *place) {
 		undo := p.stolen("thief-" + p.name + "@example.net")
 		p.pass(72*time.Hour + 2*time.Minute)
 		b := p.browser()
 		if p.undo(b, undo) || b.Last.Status != http.StatusNotFound {
-			p.t.Errorf("%s: after 72 hours: %s, want 404", p.name, portal.Summary(b.Last))
+			p.t.Errorf("%s: restore the address after 72 hours: %s, want 404", p.name, portal.Summary(b.Last))
 		}
 	})
 }
 
-// A thief who has the account for longer than the owner's link works changes the address again, and
-// so gets a link that restores the first of the thief's addresses. It ends when an operator gives
-// the account its owner's address back.
+// A thief keeps an account until the owner's link has ended, and changes the address again. Thus the
+// thief gets a link that restores the thief's first address. This link ends when an operator restores
+// the owner's address.
 func TestAttackD10AnOperatorsWordIsFinal(t *testing.T) {
 	onNodes(t, func(p *place) {
 		first, ctx := "thief-"+p.name+"@example.net", context.Background()
@@ -217,7 +219,7 @@ func TestAttackD10AnOperatorsWordIsFinal(t *testing.T) {
 		p.thief = p.browser()
 		p.thief.SignIn(p.name)
 		if !p.confirm(p.confirmation("second-" + p.name + "@example.net")) {
-			p.t.Fatal("the thief can't change the address again")
+			p.t.Fatal("the thief can't change the address again, which this test needs")
 		}
 		undo := p.ticket(first)
 		err := p.nodes[0].Manage.Accounts.SetEmail(ctx, manage.CommandLine(), portal.MustAccount(p.t, p.nodes[0], p.name), p.first)
@@ -226,15 +228,15 @@ func TestAttackD10AnOperatorsWordIsFinal(t *testing.T) {
 		}
 		b := p.browser()
 		if b.Post("/undo-email", "ticket", undo, "email", first); b.Last.Status != http.StatusNotFound {
-			p.t.Errorf("%s: the thief's link: %s, want 404", p.name, portal.Summary(b.Last))
+			p.t.Errorf("%s: restore the thief's address with the thief's link: %s, want 404", p.name, portal.Summary(b.Last))
 		}
 		if got := portal.MustAccount(p.t, p.nodes[0], p.name).Email; got != p.first {
-			p.t.Errorf("%s: the address is %s, want %s", p.name, got, p.first)
+			p.t.Errorf("the address of %s is %s, want the owner's, %s", p.name, got, p.first)
 		}
 	})
 }
 
-// Four browsers submit one link to undo at once.
+// Of four browsers that submit one link to restore the address at once, one succeeds.
 func TestAttackD10OneUndo(t *testing.T) {
 	onNodes(t, func(p *place) {
 		undo := p.stolen("thief-" + p.name + "@example.net")
@@ -250,7 +252,7 @@ func TestAttackD10OneUndo(t *testing.T) {
 	})
 }
 
-// Two links to a new password, and one link at two nodes, are submitted at once.
+// Of three requests at once with two links to a new password, one sets a password.
 func TestAttackD5TwoLinksSetOnePassword(t *testing.T) {
 	onNodes(t, func(p *place) {
 		first, second := p.asked(p.first), p.asked(p.first)
@@ -274,8 +276,8 @@ func TestAttackD5TwoLinksSetOnePassword(t *testing.T) {
 	})
 }
 
-// A link to a new password is submitted while its account changes: of the two, one succeeds, since
-// each ends what the other needs.
+// If a link to a new password is submitted while a session changes the password or the address, one
+// of the two requests succeeds, since each ends what the other needs.
 func TestAttackD5AResetRacesWithAChange(t *testing.T) {
 	onNodes(t, func(p *place) {
 		link, other := p.asked(p.first), p.browser()
@@ -283,10 +285,10 @@ func TestAttackD5AResetRacesWithAChange(t *testing.T) {
 		if n := atOnce(func() bool { return p.reset(other, link, byReset) }, func() bool {
 			return p.thief.Post("/settings/security/password", "password", portal.Password, "new_password", chosen).Location == "/settings/security?notice=password_changed"
 		}); n != 1 {
-			p.t.Errorf("%s: %d of a reset and a change of the password succeeded, want 1: %s; %s", p.name, n, portal.Summary(other.Last), portal.Summary(p.thief.Last))
+			p.t.Errorf("%s: of a reset and a change of the password %d succeeded, want 1; the answers: %s; %s", p.name, n, portal.Summary(other.Last), portal.Summary(p.thief.Last))
 		}
-		if byLink, byOwner := p.opens(byReset), p.opens(chosen); byLink == byOwner || p.opens(portal.Password) {
-			p.t.Errorf("%s: the password of the link opens the account: %v, that of the owner: %v; want one of them", p.name, byLink, byOwner)
+		if byLink, bySession := p.opens(byReset), p.opens(chosen); byLink == bySession || p.opens(portal.Password) {
+			p.t.Errorf("%s: the password set with the link opens the account: %v, the one set in the session: %v; want one of them, and not the former password", p.name, byLink, bySession)
 		}
 	})
 	t.Run("address", func(t *testing.T) {
@@ -294,7 +296,7 @@ func TestAttackD5AResetRacesWithAChange(t *testing.T) {
 			link, other := p.asked(p.first), p.browser()
 			moved := p.confirmation("new-" + p.name + "@example.org")
 			if n := atOnce(func() bool { return p.reset(other, link, chosen) }, func() bool { return p.confirm(moved) }); n != 1 {
-				p.t.Errorf("%s: %d of a reset and a change of the address succeeded, want 1", p.name, n)
+				p.t.Errorf("%s: of a reset and a change of the address %d succeeded, want 1", p.name, n)
 			}
 		})
 	})

@@ -15,33 +15,34 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// The kinds of names that a stranger may want to tell apart. The test compares the others with the
-// first.
+// kinds are the kinds of names that a stranger must not be able to tell apart. The test compares each
+// of the others with the first.
 var kinds = []string{"unknown", "known", "disabled", "unverified"}
 
 const (
 	samples = 1000
-	// chance is the probability below which a difference between two kinds counts. There are three
-	// comparisons of the answers and two of the requests beside, on two engines.
+	// chance is the probability below which a difference between two kinds counts. On each of two
+	// engines the test makes three comparisons of answers and two of simultaneous sign-ins.
 	chance = 0.01 / (5 * 2)
-	// repeats is how often a difference must be seen, each time in new samples, so that the test
-	// finds one that isn't there in one of 10⁸ runs.
+	// repeats is the number of rounds, each with new samples, in which a difference must be seen. So
+	// one test run in 10⁸ fails without a real difference.
 	repeats = 3
-	// signInsBeside is how many sign-ins are tried while one mail is written: more than its sender
-	// has transactions.
+	// signInsBeside is the number of sign-ins that are tried while one mail is prepared. It is larger
+	// than the number of the sender's transactions.
 	signInsBeside = 5
 )
 
 // times are what a stranger can measure after a request for one name.
 type times struct {
-	answer time.Duration // until the answer
-	beside time.Duration // that other requests take while the mail is prepared
+	answer time.Duration // from the request to its answer
+	beside time.Duration // of other requests while the mail is prepared
 }
 
-// TestAttackD7TimeTellsNoName asks for links in mixed order and compares the times of the kinds of
-// names: of the answers, and of sign-ins while the sender decides who gets a mail. SQLite has one
-// writer, for which these wait. While a mail is sent, the machine works for it, so the second time
-// may tell a name that gets a mail: three times a day, each time with a mail to its owner.
+// TestAttackD7TimeTellsNoName asks for links in random order, and compares two times between the kinds
+// of names: that of the answer, and that of sign-ins while the sender decides who gets a mail. On
+// SQLite these sign-ins wait for the sender's transactions. Sending a mail takes processor time, so the
+// test permits that the second time reveals a name that gets a mail. That is possible three times a
+// day, and each time the owner gets a mail.
 func TestAttackD7TimeTellsNoName(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		seen := map[string]int{}
@@ -67,7 +68,7 @@ func TestAttackD7TimeTellsNoName(t *testing.T) {
 		}
 		for what, n := range seen {
 			if n == repeats {
-				t.Errorf("the time of %s isn't that of %s ones", what, kinds[0])
+				t.Errorf("in each of %d rounds, the time of %s differed from that of %s ones, want no difference", repeats, what, kinds[0])
 			}
 		}
 	}, portal.BehindProxy)
@@ -85,7 +86,7 @@ func median(all []time.Duration) time.Duration {
 	return sorted[len(sorted)/2]
 }
 
-// ask asks once for each of many names, of which no two are alike, and returns the times by kind.
+// ask asks for a link once for each of many different names, and returns the times by kind.
 func ask(t *testing.T, p *portal.Portal, round int) map[string][]times {
 	t.Helper()
 	ctx := context.Background()
@@ -113,13 +114,13 @@ func ask(t *testing.T, p *portal.Portal, round int) map[string][]times {
 		if got := fmt.Sprint(a.Status, header, a.Body); first == "" {
 			first = got
 		} else if got != first {
-			t.Fatalf("%s: %s\nwant the same as for other names:\n%s", n.typed, got, first)
+			t.Fatalf("ask for a link for %s: %s\nwant the same answer as for other names:\n%s", n.typed, got, first)
 		}
 		began = time.Now()
 		testkit.Check(t, p.Outbox.Run(ctx))
 		for k := range signInsBeside {
 			if a := other.Post("/login", "username", fmt.Sprintf("other-%d-%d", i, k), "password", chosen); a.Status != http.StatusUnprocessableEntity {
-				t.Fatal(portal.Summary(a))
+				t.Fatalf("sign-in with a name that doesn't exist: %s, want 422", portal.Summary(a))
 			}
 		}
 		took.beside = time.Since(began)
@@ -130,7 +131,7 @@ func ask(t *testing.T, p *portal.Portal, round int) map[string][]times {
 	return of
 }
 
-// addKind adds an account of one of the kinds, unless its name is to be unknown.
+// addKind adds an account of one of the kinds. For the kind unknown it adds none.
 func addKind(t *testing.T, p *portal.Portal, kind, name string) {
 	t.Helper()
 	if kind == "unknown" {
@@ -147,15 +148,15 @@ func addKind(t *testing.T, p *portal.Portal, kind, name string) {
 	}
 }
 
-// sameDistribution returns the probability of a difference in the ranks of two samples that is as
-// large as theirs, if both come from one distribution: the test of Mann, Whitney and Wilcoxon.
+// sameDistribution returns the p-value of the Mann–Whitney–Wilcoxon test: the probability that the
+// ranks of two samples from one distribution differ by as much as those of first and second.
 func sameDistribution(first, second []time.Duration) float64 {
 	all := slices.Sorted(slices.Values(append(slices.Clone(first), second...)))
-	ranks := 0.0 // their sum
+	ranks := 0.0 // the sum of the ranks of first
 	for _, one := range first {
 		before, _ := slices.BinarySearch(all, one)
 		after, _ := slices.BinarySearch(all, one+1)
-		ranks += float64(before+1+after) / 2 // the mean of those that are alike
+		ranks += float64(before+1+after) / 2 // equal values have their mean rank
 	}
 	n, m := float64(len(first)), float64(len(second))
 	deviation := (ranks - n*(n+m+1)/2) / math.Sqrt(n*m*(n+m+1)/12)
@@ -171,9 +172,9 @@ func TestSameDistributionNoticesADifference(t *testing.T) {
 		return all
 	}
 	if p := sameDistribution(sample(1), sample(1)); p < 1e-6 {
-		t.Errorf("two samples of one distribution: p = %g", p)
+		t.Errorf("two samples of one distribution: p = %g, want at least 1e-6", p)
 	}
 	if p := sameDistribution(sample(1), sample(1.1)); p > chance {
-		t.Errorf("a difference of one standard deviation: p = %g", p)
+		t.Errorf("two samples that differ by one standard deviation: p = %g, want at most %g", p, chance)
 	}
 }

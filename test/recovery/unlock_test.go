@@ -17,7 +17,7 @@ import (
 
 const unlockCookie = "sallyport-unlock"
 
-// typeCode submits the code of a link.
+// typeCode submits the code that the page of a mailed link shows.
 func typeCode(b *portal.Browser, code string) portal.Answer {
 	return b.Post("/unlock/code", "unlock_code", code)
 }
@@ -25,32 +25,32 @@ func typeCode(b *portal.Browser, code string) portal.Answer {
 // isLetIn reports whether the answer says that the browser was let in.
 func isLetIn(a portal.Answer) bool { return a.Location == "/login?notice=let_in" }
 
-// mayTry reports whether the browser may try passwords of the account, whose password is wrong or
-// right.
+// mayTry submits a right or wrong password and reports whether the portal compared it.
 func mayTry(t *testing.T, b *portal.Browser, name, password string) bool {
 	t.Helper()
 	a := b.Post("/login", "username", name, "password", password)
 	if !portal.OneOf(a.Status, http.StatusSeeOther, http.StatusUnprocessableEntity, http.StatusTooManyRequests) {
-		t.Errorf("a password: %s", portal.Summary(a))
+		t.Errorf("submit a password for %s: %s, want 303, 422 or 429", name, portal.Summary(a))
 	}
 	return a.Status != http.StatusTooManyRequests
 }
 
-// isNoLink fails the test unless a link, and its code, let nobody in.
+// isNoLink fails the test if a link or its code still lets the browser in that asked for it.
 func isNoLink(t *testing.T, what string, asker *portal.Browser, ticket, code string) {
 	t.Helper()
 	if a := asker.Get("/unlock?ticket=" + ticket); a.Status != http.StatusNotFound {
 		t.Errorf("%s: the link's page has status %d, want 404", what, a.Status)
 	}
 	if a := asker.Post("/unlock", "ticket", ticket); a.Status != http.StatusNotFound {
-		t.Errorf("%s: the link lets the browser in: %s", what, portal.Summary(a))
+		t.Errorf("%s: submit the link in the browser that asked: %s, want 404", what, portal.Summary(a))
 	}
 	if a := typeCode(asker, code); a.Status != http.StatusUnprocessableEntity {
-		t.Errorf("%s: the code lets the browser in: %s", what, portal.Summary(a))
+		t.Errorf("%s: submit the code in the browser that asked: %s, want 422", what, portal.Summary(a))
 	}
 }
 
-// TestAttackD9CodesOfALink types codes in every browser that mustn't be let in.
+// TestAttackD9CodesOfALink checks that the code of a link lets in only the browser that asked for the
+// link, and that each link has three wrong codes and a time to live.
 func TestAttackD9CodesOfALink(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -58,64 +58,65 @@ func TestAttackD9CodesOfALink(t *testing.T) {
 		first := portal.MailedUnlock(t, p, laptop, "ada")
 		code := portal.UnlockCode(t, phone, first)
 		if again := portal.UnlockCode(t, p.Browser(t), first); again != code {
-			t.Errorf("the link shows the codes %s and %s, want one", code, again)
+			t.Errorf("the link shows the code %s, then %s, want the same code", code, again)
 		}
-		// Another browser, one that asked too, and one with a cookie that it made up.
+		// A browser that didn't ask, one that asked for another link, and one with a forged cookie.
 		other, invented := p.Browser(t), p.Browser(t)
 		theirs := portal.MailedUnlock(t, p, other, "ada")
 		invented.SetCookie(unlockCookie, strings.Repeat("A", 43))
-		for what, b := range map[string]*portal.Browser{"no cookie": phone, "another asker": other, "made-up cookie": invented} {
+		for what, b := range map[string]*portal.Browser{"no cookie": phone, "another link's cookie": other, "made-up cookie": invented} {
 			if a := typeCode(b, code); isLetIn(a) || a.Status != http.StatusUnprocessableEntity {
-				t.Errorf("%s: %s, want 422", what, portal.Summary(a))
+				t.Errorf("submit the code in the browser with %s: %s, want 422", what, portal.Summary(a))
 			}
 			if a := b.Post("/unlock", "ticket", first); a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, code) {
-				t.Errorf("%s, the link: %s, want its page with the code", what, portal.Summary(a))
+				t.Errorf("submit the link in the browser with %s: %s, want its page with the code", what, portal.Summary(a))
 			}
 			if mayTry(t, b, "ada", portal.Password) {
-				t.Errorf("%s: it may try passwords", what)
+				t.Errorf("the browser with %s may try passwords, want 429", what)
 			}
 		}
-		// What isn't a code costs nothing; a fourth code isn't compared, the other asker's neither.
+		// Malformed codes cost no try. After three wrong codes no fourth one is compared, neither the
+		// right one nor that of the other browser's link.
 		for _, typed := range []string{"", "ABCD", "ABCD-EFGHJ", "ABCD-EFG\x00", "ABCDEFGU"} {
 			typeCode(laptop, typed)
 		}
 		for n := range 3 {
 			if a := typeCode(laptop, wrongCode(code)); a.Status != http.StatusUnprocessableEntity {
-				t.Errorf("wrong code %d: %s", n, portal.Summary(a))
+				t.Errorf("wrong code %d: %s, want 422", n, portal.Summary(a))
 			}
 		}
 		if a := typeCode(laptop, code); isLetIn(a) {
-			t.Error("the fourth code was accepted")
+			t.Error("the right code was accepted after three wrong ones, want a refusal")
 		}
 		if a := typeCode(laptop, portal.UnlockCode(t, phone, theirs)); isLetIn(a) {
-			t.Error("the code of another browser was accepted")
+			t.Error("the code of another browser's link was accepted, want a refusal")
 		}
 		// Two of the three tries of the other browser's link are used up. The third one, with the
 		// right code, still works.
 		if a := typeCode(other, strings.ToLower(portal.UnlockCode(t, phone, theirs))); !isLetIn(a) {
-			t.Errorf("the other asker's code: %s", portal.Summary(a))
+			t.Errorf("the right code in the other browser that asked: %s, want the notice let_in", portal.Summary(a))
 		}
 		if a := laptop.Post("/unlock", "ticket", first); !isLetIn(a) {
-			t.Errorf("the link after three wrong codes, in the browser that asked: %s", portal.Summary(a))
+			t.Errorf("submit the link, after three wrong codes, in the browser that asked: %s, want the notice let_in", portal.Summary(a))
 		}
 		isNoLink(t, "used", laptop, first, code)
 
-		// Time.
+		// A link expires.
 		p.Clock.Move(25 * time.Hour)
 		late := portal.MailedUnlock(t, p, laptop, "ada")
 		code = portal.UnlockCode(t, phone, late)
 		p.Clock.Move(17 * time.Minute)
 		isNoLink(t, "expired", laptop, late, code)
-		// The second link works in the same browser beside the first, which the owner opens late.
+		// If one browser asks for two links, the first link still works.
 		one := portal.MailedUnlock(t, p, laptop, "ada")
 		two := portal.MailedUnlock(t, p, laptop, "ada")
 		if a := typeCode(laptop, portal.UnlockCode(t, phone, one)); one == two || !isLetIn(a) {
-			t.Errorf("the code of the first of two links: %s", portal.Summary(a))
+			t.Errorf("submit the code of the first of two links: %s, want the notice let_in, and two different links", portal.Summary(a))
 		}
 	}, portal.BehindProxy)
 }
 
-// wrongCode returns another code of the same form.
+// wrongCode returns a code that differs from code in its last character.
 func wrongCode(code string) string {
 	last := "0"
 	if strings.HasSuffix(code, last) {
@@ -124,8 +125,8 @@ func wrongCode(code string) string {
 	return code[:len(code)-1] + last
 }
 
-// TestAttackD9OneLinkLetsOneBrowserIn submits one link and its code many times at once, on three
-// nodes, and then wrong codes before the right one.
+// TestAttackD9OneLinkLetsOneBrowserIn submits a link and its code many times at once on three nodes: one
+// request succeeds. Then it submits wrong codes of another link at once: three of them are compared.
 func TestAttackD9OneLinkLetsOneBrowserIn(t *testing.T) {
 	t.Parallel()
 	nodes := portal.StartNodes(t, 3, append([]string{portal.BehindProxy}, portal.WithMail...)...)
@@ -159,7 +160,7 @@ func raceUnlock(t *testing.T, nodes []*portal.Portal) {
 			return fmt.Sprint(isLetIn(a))
 		})
 		if got["true"]+got["false"] != n {
-			t.Errorf("answers: %v", got)
+			t.Errorf("requests at once got the answers %v, want each let in, or refused with 404 or 422", got)
 		}
 		return got["true"]
 	}
@@ -173,22 +174,22 @@ func raceUnlock(t *testing.T, nodes []*portal.Portal) {
 		}
 		return typeCode(tabs[i], code)
 	}); got != 1 || letInRows("ada") != 1 {
-		t.Errorf("%d browsers were let in, and %d are, want one", got, letInRows("ada"))
+		t.Errorf("%d requests at once were answered with let_in, and the database has %d such browsers, want one each", got, letInRows("ada"))
 	}
 	_, code, tabs = asked("bob")
 	if got := race(func(i int) portal.Answer { return typeCode(tabs[i], wrongCode(code)) }); got != 0 {
-		t.Errorf("%d browsers were let in with a wrong code", got)
+		t.Errorf("%d browsers were let in with a wrong code, want none", got)
 	}
 	if got := portal.CountRows(t, p, `SELECT tries FROM tickets WHERE account_id = (SELECT id FROM accounts WHERE name = 'bob')`); got != 3 {
-		t.Errorf("%d codes at once were compared, want 3", got)
+		t.Errorf("of nine wrong codes at once %d were compared, want 3", got)
 	}
 	if a := typeCode(tabs[0], code); isLetIn(a) || letInRows("bob") != 0 {
-		t.Errorf("the right code after nine wrong ones at once: %s", portal.Summary(a))
+		t.Errorf("the right code after nine wrong ones at once: %s, want a refusal", portal.Summary(a))
 	}
 }
 
-// TestAttackD9OlderLinksDie changes the account after a link was mailed, and after a browser was let
-// in.
+// TestAttackD9OlderLinksDie checks that a change of the account ends the links that were mailed before
+// it, and the rights of browsers that were let in before it.
 func TestAttackD9OlderLinksDie(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := context.Background(), manage.CommandLine()
@@ -218,21 +219,22 @@ func TestAttackD9OlderLinksDie(t *testing.T) {
 			ticket := portal.MailedUnlock(t, p, first, what)
 			code := portal.UnlockCode(t, p.Browser(t), ticket)
 			if a := other.Post("/unlock", "ticket", portal.MailedUnlock(t, p, other, what)); !isLetIn(a) || !mayTry(t, other, what, "wrong") {
-				t.Fatalf("%s: the other browser isn't let in: %s", what, portal.Summary(a))
+				t.Fatalf("%s: let the other browser in: %s, want the notice let_in and a try at a password", what, portal.Summary(a))
 			}
 			testkit.Check(t, change(portal.MustAccount(t, p, what)))
 			isNoLink(t, what, first, ticket, code)
 			if what != "removed" && mayTry(t, other, what, "wrong") {
-				t.Errorf("%s: the browser is still let in", what)
+				t.Errorf("%s: after the change, the browser that was let in may still try passwords, want 429", what)
 			}
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE used_at = 0`); n > 0 {
-				t.Errorf("%s: %d browsers are let in", what, n)
+				t.Errorf("%s: after the change, %d browsers are still let in, want none", what, n)
 			}
 		}
 	}, portal.BehindProxy)
 }
 
-// TestAttackD9NobodyLearnsWhichNamesExist compares the answers at every step without the mail.
+// TestAttackD9NobodyLearnsWhichNamesExist checks that a client that doesn't get the mail gets the same
+// answers for names of every kind.
 func TestAttackD9NobodyLearnsWhichNamesExist(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by := context.Background(), manage.CommandLine()
@@ -268,7 +270,7 @@ func TestAttackD9NobodyLearnsWhichNamesExist(t *testing.T) {
 					a := do()
 					if a.Location == "/unlock" {
 						if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); after != waiting+1 {
-							t.Errorf("%s: %d messages after %d, want one more", name, after, waiting)
+							t.Errorf("ask for a link for %s: the outbox had %d messages and has %d, want one more", name, waiting, after)
 						}
 					}
 					var header []string
@@ -284,7 +286,7 @@ func TestAttackD9NobodyLearnsWhichNamesExist(t *testing.T) {
 				steps[all] = name
 			}
 			if len(steps) != 1 {
-				t.Errorf("round %d: the answers differ: %v", round, steps)
+				t.Errorf("round %d: the answers differ by name, want the same for all: %v", round, steps)
 			}
 		}
 		mails := map[string]int{}
