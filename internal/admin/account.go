@@ -172,7 +172,11 @@ func eventMessage(e audit.Event) *locale.Message {
 	case text != nil:
 		return text
 	}
-	return locale.Say("activity."+string(e.Kind), "how", page.SignInMessage(e.Detail), "name", e.Detail, "n", e.Number)
+	said := locale.Say("activity."+string(e.Kind), "how", page.SignInMessage(e.Detail), "name", e.Detail, "n", e.Number)
+	if e.Detail == audit.LinkShown && e.Actor != audit.ByOwner {
+		said = locale.Say("activity.link_shown", "what", said)
+	}
+	return said
 }
 
 // actorMessage returns who caused the event, or nil for the owner. names has the names of

@@ -173,6 +173,10 @@ func (s *server) postAction(req *page.Request, one action) error {
 	if err := form.Err(); err != nil {
 		return err
 	}
+	if one.fits != nil && !one.fits(target) {
+		s.Redirect(req, accountPath(target), "notice", one.name) // a second click: it is done, and the owner was told
+		return nil
+	}
 	var link secret.Text
 	reason := strings.TrimSpace(form.Value("reason"))
 	switch {

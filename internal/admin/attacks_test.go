@@ -233,3 +233,28 @@ func TestAdministratorsWhoDemoteEachOther(t *testing.T) {
 		demoteEachOther(t, portal.StartNodes(t, 3), 10)
 	})
 }
+
+// A form that is submitted twice, as by a second click, changes the account once, and its owner is
+// told once.
+func TestASecondClickChangesNothing(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, root := addPerson(t, p, "root1", account.Administrator)
+		ada, _ := addPerson(t, p, "ada", account.Member)
+		for _, do := range []string{"disable", "enable"} {
+			path := "/admin/accounts/" + ada.ID + "/" + do
+			first := submit(root, path, ada)
+			after := state(t, p, ada)
+			p.Clock.Move(time.Second)
+			second := submit(root, path, ada)
+			if second.Status != http.StatusSeeOther || second.Location != first.Location {
+				t.Errorf("%s again: %d %s, want the answer of the first time, to %s", do, second.Status, second.Location, first.Location)
+			}
+			if now := state(t, p, ada); now != after {
+				t.Errorf("%s again changed %s into %s", do, after, now)
+			}
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE account_id = $1 AND kind = $2`, ada.ID, "account_"+do+"d"); n != 1 {
+				t.Errorf("%s twice: %d events, want 1", do, n)
+			}
+		}
+	})
+}

@@ -28,7 +28,7 @@ func (s sessions) getActivity(req *page.Request) error {
 	for _, run := range groupTries(events) {
 		e := run.last
 		text := locale.Say("activity."+string(e.Kind), "how", page.SignInMessage(e.Detail), "name", e.Detail, "n", e.Number)
-		if e.Detail == audit.LinkShown && e.Actor == audit.ByOperator {
+		if e.Detail == audit.LinkShown && e.Actor != audit.ByOwner {
 			text = locale.Say("activity.link_shown", "what", text)
 		}
 		if run.tries > 1 {
