@@ -80,7 +80,7 @@ func TestServersThatRefuseTheUserAreASetupFault(t *testing.T) {
 		err := mailerTo(server, ca).Send(t.Context(), message())
 		var failed *Error
 		if !errors.As(err, &failed) || failed.Class != Setup || failed.Code != test.want {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v; want class %v and code %d", name, err, Setup, test.want)
 		}
 		if text := err.Error(); strings.Contains(text, password) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(password))) {
 			t.Errorf("%s: the error shows the password: %s", name, text)
@@ -142,7 +142,7 @@ func FuzzRefusal(f *testing.F) {
 		class := refusal(code, status, words)
 		isPolicy := strings.HasPrefix(status, "5.7.") || status == "5.2.2" || status == "" && strings.Contains(words, "5.7.")
 		if isPolicy && class == BadAddress {
-			t.Errorf("%d %q %q marks the address", code, status, words)
+			t.Errorf("the answer %d %q %q has the class BadAddress, want another", code, status, words)
 		}
 		statusIn(words)
 	})

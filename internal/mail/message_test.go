@@ -27,7 +27,7 @@ func parse(t *testing.T, content string) parsed {
 	t.Helper()
 	for line := range strings.SplitSeq(content, "\r\n") {
 		if len(line) > 200 || strings.ContainsAny(line, "\r\n\x00") {
-			t.Errorf("a line of %d bytes: %q", len(line), line)
+			t.Errorf("a line has %d bytes or a control character, want at most 200 bytes and none: %q", len(line), line)
 		}
 	}
 	m, err := netmail.ReadMessage(strings.NewReader(content))
@@ -43,7 +43,7 @@ func parse(t *testing.T, content string) parsed {
 	}
 	kind, parameters, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/alternative" {
-		t.Fatalf("the type is %s, %v", kind, err)
+		t.Fatalf("the type is %s, %v; want multipart/alternative", kind, err)
 	}
 	for parts := multipart.NewReader(m.Body, parameters["boundary"]); ; {
 		part, err := parts.NextRawPart()
@@ -91,11 +91,11 @@ func TestHeadersAreComplete(t *testing.T) {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
 	if got.text != "Hello\r\n.\r\nGood bye\r\n" || got.html != "<p>Hello</p>\r\n" {
-		t.Errorf("the parts are %q and %q", got.text, got.html)
+		t.Errorf("the parts are %q and %q, want the text and the HTML of the message", got.text, got.html)
 	}
 }
 
-// Attack 71: whatever a text contains, it stays one header, and is shown as it is.
+// Attack 71: a text stays in one header, and is shown unchanged, whatever it contains.
 func TestAttack71TextsStayInTheirHeader(t *testing.T) {
 	for _, subject := range []string{
 		"Password changed\r\nBcc: eve@example.com",
@@ -129,18 +129,18 @@ func TestAttack71AddressesAreChecked(t *testing.T) {
 		one := message()
 		one.To = to
 		if err := m.Send(t.Context(), one); err == nil || classOf(t, err) != BadAddress {
-			t.Errorf("%q: %v", to, err)
+			t.Errorf("address %q: %v; want class BadAddress", to, err)
 		}
 	}
 	for _, id := range []string{"", "../x", "a/b", "a.b", "a>b", "a\r\nb"} {
 		one := message()
 		one.ID = id
 		if err := m.Send(t.Context(), one); err == nil || classOf(t, err) != Rejected {
-			t.Errorf("id %q: %v", id, err)
+			t.Errorf("id %q: %v; want class Rejected", id, err)
 		}
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-		t.Errorf("files were written: %v, %v", entries, err)
+		t.Errorf("files were written: %v, %v; want none", entries, err)
 	}
 }
 
@@ -153,21 +153,21 @@ func TestMailsAreWrittenAsFiles(t *testing.T) {
 	path := filepath.Join(dir, "20261130T150405.000-mBm2nGZ5ZL8xgJ-4wS_a.eml")
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Fatalf("%v, %v", info, err)
+		t.Fatalf("the file: %v, %v; want mode 0600", info, err)
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := parse(t, string(content)); got.subject != message().Subject {
-		t.Errorf("the file is\n%s", content)
+		t.Errorf("the file doesn't have the subject %q:\n%s", message().Subject, content)
 	}
 	if err := os.WriteFile(filepath.Join(filepath.Dir(dir), "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m.Dir = filepath.Join(filepath.Dir(dir), "file", "mails")
 	if err := m.Send(t.Context(), message()); err == nil || classOf(t, err) != Temporary {
-		t.Errorf("into a directory that can't be: %v", err)
+		t.Errorf("into a directory that can't be created: %v; want class Temporary", err)
 	}
 }
 

@@ -117,26 +117,26 @@ func TestEveryMailIsComplete(t *testing.T) {
 			}
 			for _, text := range []string{one.Subject, one.Text, one.HTML} {
 				if text == "" || strings.ContainsAny(text, "⟦⟧") || strings.Contains(text, "{name}") || strings.Contains(text, "no value") {
-					t.Errorf("%s: incomplete:\n%s", at, text)
+					t.Errorf("%s: the text is empty, or lacks a sentence or a value:\n%s", at, text)
 				}
 			}
 			if strings.ContainsAny(one.Subject, "\r\n") || strings.Contains(one.Subject, "ada") || strings.Contains(one.Subject, "192.0.2.7") || strings.Contains(one.Subject, "Phone") {
-				t.Errorf("%s: the subject is %q", at, one.Subject)
+				t.Errorf("%s: the subject is %q, want one line without name and address", at, one.Subject)
 			}
 			for _, loaded := range []string{"<img", "<script", "<link", "<iframe", "src=", "url(", "@import", "background=", "<form", "cid:"} {
 				if strings.Contains(one.HTML, loaded) {
-					t.Errorf("%s: the HTML has %s", at, loaded)
+					t.Errorf("%s: the HTML has %s, which loads or sends something", at, loaded)
 				}
 			}
 			if rest := allowed.ReplaceAllString(one.Text+one.HTML, ""); strings.Contains(rest, "://") {
-				t.Errorf("%s: there is another URL:\n%s", at, rest)
+				t.Errorf("%s: the mail has a URL that isn't allowed:\n%s", at, rest)
 			}
 			if !strings.Contains(one.HTML, `lang="`+c.Lang+`" dir="`+c.Dir+`"`) {
 				t.Errorf("%s: the language or direction is missing", at)
 			}
 			content, err := compose(one.Message("id", "ada@example.com", time.Time{}), sender, "auth.example.com")
 			if err != nil || len(content) > maxMail {
-				t.Errorf("%s: %d bytes, %v", at, len(content), err)
+				t.Errorf("%s: %d bytes, %v; want at most %d", at, len(content), err, maxMail)
 			}
 		}
 	}
@@ -154,7 +154,7 @@ func TestMailsStaySmall(t *testing.T) {
 			for _, one := range every(t, r, c, long, long) {
 				content, err := compose(one.Message("id", "ada@example.com", time.Time{}), sender, "auth.example.com")
 				if err != nil || len(content) > maxMail {
-					t.Errorf("%s %s: %d bytes, %v", c.Lang, one.name, len(content), err)
+					t.Errorf("%s %s: %d bytes, %v; want at most %d", c.Lang, one.name, len(content), err, maxMail)
 				}
 				parse(t, string(content))
 			}
@@ -174,14 +174,14 @@ func TestAttack71NamesInMailsAreText(t *testing.T) {
 	} {
 		for i, one := range every(t, r, english, hostile, hostile) {
 			if strings.Contains(one.HTML, "<script") || strings.Contains(one.HTML, "<img") || strings.ContainsAny(one.Text+one.HTML, "\r\x00\x1b\u202e\u202c\u2028") {
-				t.Errorf("%s with %q:\n%s\n%s", one.name, hostile, one.Text, one.HTML)
+				t.Errorf("%s with %q has markup or control characters of the name:\n%s\n%s", one.name, hostile, one.Text, one.HTML)
 			}
 			if !strings.HasPrefix(one.HTML, "<!doctype html>\n<html lang=\"en\" dir=\"ltr\">") || one.Subject != usual[i].Subject {
-				t.Errorf("%s with %q: the subject is %q", one.name, hostile, one.Subject)
+				t.Errorf("%s with %q: the subject is %q, want %q; or the HTML begins differently", one.name, hostile, one.Subject, usual[i].Subject)
 			}
 			for line := range strings.Lines(one.Text) {
 				if strings.HasPrefix(line, "Bcc:") {
-					t.Errorf("%s with %q: a line begins with it:\n%s", one.name, hostile, one.Text)
+					t.Errorf("%s with %q: a line of the name begins with Bcc:\n%s", one.name, hostile, one.Text)
 				}
 			}
 		}
@@ -190,7 +190,7 @@ func TestAttack71NamesInMailsAreText(t *testing.T) {
 	n.Name = "<b>هاتف</b>"
 	one, err := r.Notice(english, n, "ada")
 	if err != nil || !strings.Contains(one.Text, "authenticator “\u2068<b>هاتف</b>\u2069” was") || !strings.Contains(one.HTML, "<bdi>&lt;b&gt;هاتف&lt;/b&gt;</bdi>") {
-		t.Errorf("%v\n%s\n%s", err, one.Text, one.HTML)
+		t.Errorf("a name from right to left isn't isolated, or not escaped: %v\n%s\n%s", err, one.Text, one.HTML)
 	}
 }
 
@@ -218,7 +218,7 @@ Contact your administrator: help@example.com
 You get this message because this is the email address of the account ada at Harbour Radio. Replies to it aren’t read.
 `
 	if err != nil || one.Text != want || one.Subject != "A backup code was used for your Harbour Radio account" {
-		t.Errorf("%v, %q\n%s", err, one.Subject, one.Text)
+		t.Errorf("%v, subject %q, text\n%s\nwant\n%s", err, one.Subject, one.Text, want)
 	}
 
 	n.By, n.Reason, n.Address, n.Browser, n.More = audit.ByOperator, "asked by phone", "", "", 0
@@ -238,7 +238,7 @@ Contact your administrator: help@example.com
 You get this message because this is the email address of the account ada at Harbour Radio. Replies to it aren’t read.
 `
 	if err != nil || one.Text != want {
-		t.Errorf("%v\n%s", err, one.Text)
+		t.Errorf("%v, text\n%s\nwant\n%s", err, one.Text, want)
 	}
 	if _, err := r.Notice(english, noticeOf("other"), "ada"); err == nil {
 		t.Error("an unknown kind is rendered")
@@ -248,7 +248,7 @@ You get this message because this is the email address of the account ada at Har
 	}
 }
 
-// Mails have the given links, and those of notices lead to pages that change nothing.
+// A mail has its link in the text and in the HTML, and says how long the link works.
 func TestTextOfALink(t *testing.T) {
 	r := newRenderer(t)
 	english := catalogues(t, "Harbour Radio")["en"]
@@ -260,7 +260,7 @@ func TestTextOfALink(t *testing.T) {
 		one, err := r.Link(english, Link{Kind: Reset, URL: url, Life: life, At: noticeOf("").At, Address: "192.0.2.7"}, "ada")
 		if err != nil || !strings.Contains(one.Text, "\nChoose a new password:\n"+url+"\n") || !strings.Contains(one.Text, want) ||
 			!strings.Contains(one.HTML, `<a href="https://auth.example.com/reset?ticket=x&amp;a=b">Choose a new password</a>`) {
-			t.Errorf("%v, %s: %q\n%s\n%s", err, life, want, one.Text, one.HTML)
+			t.Errorf("a link for %s: %v; want the link and %q in\n%s\n%s", life, err, want, one.Text, one.HTML)
 		}
 	}
 }
@@ -309,11 +309,11 @@ func FuzzNotice(f *testing.F) {
 			}
 		}
 		if got := strings.Count(one.HTML, "<"); got != strings.Count(one.HTML, ">") || strings.Count(one.Text, "\n") != lines {
-			t.Errorf("%d tags, and the text is\n%s", got, one.Text)
+			t.Errorf("the HTML has %d \"<\" and %d \">\", want as many; or the text doesn't have %d lines:\n%s", got, strings.Count(one.HTML, ">"), lines, one.Text)
 		}
 		content, err := compose(one.Message("id", "ada@example.com", time.Time{}), sender, "auth.example.com")
 		if err != nil || len(content) > maxMail {
-			t.Errorf("%d bytes, %v", len(content), err)
+			t.Errorf("the mail has %d bytes, %v; want at most %d", len(content), err, maxMail)
 		}
 	})
 }

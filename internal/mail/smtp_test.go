@@ -44,7 +44,7 @@ func classOf(t *testing.T, err error) Class {
 	t.Helper()
 	var failed *Error
 	if !errors.As(err, &failed) {
-		t.Fatalf("the error is a %T: %v", err, err)
+		t.Fatalf("the error is a %T, want *Error: %v", err, err)
 	}
 	return failed.Class
 }
@@ -69,11 +69,11 @@ func TestMailsAreSubmitted(t *testing.T) {
 			}
 			mails := server.Mails()
 			if len(mails) != 1 || mails[0].From != sender.Address || mails[0].To != "ada@example.com" {
-				t.Fatalf("the server got %+v", mails)
+				t.Fatalf("the server got %+v, want one mail from %s to ada@example.com", mails, sender.Address)
 			}
 			got := parse(t, mails[0].Content)
 			if got.header.Get("Message-Id") != "<mBm2nGZ5ZL8xgJ-4wS_a@auth.example.com>" || got.text != "Hello\r\n.\r\nGood bye\r\n" {
-				t.Errorf("the mail is\n%s", mails[0].Content)
+				t.Errorf("the mail has another id or text than the message:\n%s", mails[0].Content)
 			}
 			if options.Certificate != nil {
 				checkNothingInClear(t, server)
@@ -82,7 +82,7 @@ func TestMailsAreSubmitted(t *testing.T) {
 	}
 }
 
-// checkNothingInClear fails if the server got the password without TLS, or the mail.
+// checkNothingInClear fails if the server got the password or the mail without TLS.
 func checkNothingInClear(t *testing.T, server *smtpd.Server) {
 	t.Helper()
 	raw := server.Raw()
@@ -121,7 +121,7 @@ func TestServersThatCantBeTrustedGetNothing(t *testing.T) {
 			m.TLS = test.tls
 			err := m.Send(t.Context(), message())
 			if err == nil || classOf(t, err) != Setup || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("the error is %v", err)
+				t.Errorf("the error is %v, want class Setup with %q", err, test.want)
 			}
 			if len(server.Mails()) > 0 {
 				t.Error("the server got the mail")
@@ -143,7 +143,7 @@ func TestPlainMailsStayOnThisMachine(t *testing.T) {
 			to = &net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}
 		}
 		if got := isThisMachine(to); got != want {
-			t.Errorf("%s: %v", address, got)
+			t.Errorf("%s is this machine: %v, want %v", address, got, want)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestPasswordsNeedTLS(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "localhost"} {
 		m.Host = host
 		if err := m.Send(t.Context(), message()); !errors.Is(err, errNotTLS) || classOf(t, err) != Setup {
-			t.Errorf("%s: %v", host, err)
+			t.Errorf("%s: %v; want errNotTLS with class Setup", host, err)
 		}
 	}
 	checkNothingInClear(t, server)
@@ -176,11 +176,11 @@ func TestServerThatHangsIsAbandoned(t *testing.T) {
 	cancel(errors.New("the test is over"))
 	err := <-result
 	if classOf(t, err) != Unanswered || !strings.Contains(err.Error(), "the test is over") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("the error is %v, want class Unanswered with the cause of the context's end", err)
 	}
 }
 
-// A server that hangs earlier can't have accepted the mail.
+// A server that hangs before the end of the mail can't have accepted it.
 func TestMailIsRetriedIfTheServerHangsBeforeItsEnd(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -204,13 +204,13 @@ func TestMailIsRetriedIfTheServerHangsBeforeItsEnd(t *testing.T) {
 			io.Copy(io.Discard, conn) // until the client ends the connection
 		}()
 		if err := m.Send(ctx, message()); classOf(t, err) != Temporary {
-			t.Errorf("%q: %v", answers, err)
+			t.Errorf("server that hangs after %q: %v; want class Temporary", answers, err)
 		}
 		<-left
 	}
 	listener.Close()
 	if err := m.Send(t.Context(), message()); classOf(t, err) != Temporary {
-		t.Errorf("nothing listens: %v", err)
+		t.Errorf("no server listens: %v; want class Temporary", err)
 	}
 }
 
@@ -272,14 +272,14 @@ func TestAddressesBeyondASCIINeedAServerForThem(t *testing.T) {
 		one.To = "zoë@exämple.com"
 		switch err := m.Send(t.Context(), one); {
 		case utf8 && (err != nil || server.Mails()[0].To != one.To):
-			t.Errorf("with SMTPUTF8: %v, %+v", err, server.Mails())
+			t.Errorf("a server with SMTPUTF8: %v, %+v; want a mail to %s", err, server.Mails(), one.To)
 		case !utf8 && (!errors.Is(err, errNoUTF8) || classOf(t, err) != BadAddress):
-			t.Errorf("without SMTPUTF8: %v", err)
+			t.Errorf("a server without SMTPUTF8: %v; want errNoUTF8 with class BadAddress", err)
 		}
 	}
 }
 
-// A server, or an attacker in its place, can't use up the memory.
+// Neither a server nor an attacker in its place can use up the memory with an endless line.
 func TestEndlessLineIsCutOff(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	testkit.Check(t, err)
@@ -302,14 +302,14 @@ func TestEndlessLineIsCutOff(t *testing.T) {
 	m := &Mailer{Plain: true, From: sender, Domain: "auth.example.com"}
 	m.Host, m.Port, _ = net.SplitHostPort(listener.Addr().String())
 	if err := m.Send(t.Context(), message()); classOf(t, err) != Temporary || !strings.Contains(err.Error(), "sent too much") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("the error is %v, want class Temporary with \"sent too much\"", err)
 	}
 	if n := <-sent; n == 1<<30 {
-		t.Errorf("it read %d bytes", n)
+		t.Errorf("the mailer read all %d bytes, want that it ends the connection", n)
 	}
 }
 
-// Servers on its way that lack SMTPUTF8 would return a mail that asks for it.
+// A mail that asks for SMTPUTF8 would be returned by each server on its way that lacks it.
 func TestOnlyAddressesBeyondASCIIAskForSMTPUTF8(t *testing.T) {
 	server := smtpd.Start(t, smtpd.Options{UTF8: true})
 	m := mailerTo(server, nil)

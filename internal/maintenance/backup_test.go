@@ -36,7 +36,7 @@ func dirWith(t *testing.T, p *portal.Portal) string {
 	return dir
 }
 
-// F13, on SQLite through a file, on PostgreSQL as after pg_restore.
+// Rule F13. On SQLite, the test restores a backup file; on PostgreSQL, it acts as after pg_restore.
 func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			other := p.Browser(t)
 			other.SignIn("ada")
 			if a := other.Post("/login/code", "code", phone.Code(0)); a.Location != "/" {
-				t.Fatalf("code: %d\n%s", a.Status, a.Body)
+				t.Fatalf("sign-in with a code after the backup: status %d\n%s", a.Status, a.Body)
 			}
 			if engine == "sqlite" {
 				dir := dirWith(t, p)
@@ -104,7 +104,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 				t.Error("an attempt came back")
 			}
 			if a := begun.Get("/setup?ticket=" + ticket.Reveal()); a.Status != 404 {
-				t.Errorf("a link came back: %d", a.Status)
+				t.Errorf("a link came back: status %d, want 404", a.Status)
 			}
 			if left, err := pass.List(ctx, after.DB.Reader(), ada.ID); err != nil || len(left) != 0 {
 				t.Errorf("machine passes came back: %+v, %v", left, err)
@@ -114,14 +114,14 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer keys.Close()
-			// The password and the confirmed authenticator: no backup code and
-			// no pending enrolment.
+			// The secrets of the password and of the confirmed authenticator stay; no backup code and
+			// no pending enrolment does.
 			if found, err := keys.Check(ctx); err != nil || found.ByKey[keys.Sealing()] != 2 {
 				t.Errorf("secrets: %+v, %v; want 2", found, err)
 			}
 			b.SignIn("ada")
 			if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Status != 422 {
-				t.Errorf("backup code of before: %d %s", a.Status, a.Location)
+				t.Errorf("a backup code from before the backup: status %d, redirect to %q, want 422", a.Status, a.Location)
 			}
 			for _, fields := range [][]string{
 				{"code", phone.Code(0)}, // the used one
@@ -129,12 +129,12 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 				{"code", phone.Code(0), "next_code", phone.Code(30 * time.Second)},
 			} {
 				if a := b.Post("/login/code", fields...); a.Status != 422 {
-					t.Errorf("%v with a used step: %d %s", fields, a.Status, a.Location)
+					t.Errorf("%v with a used step: status %d, redirect to %q, want 422", fields, a.Status, a.Location)
 				}
 			}
 			p.Clock.Move(90 * time.Second)
 			if a := b.Post("/login/code", "code", phone.Code(0)); a.Status != 422 || !strings.Contains(a.Body, "two codes in a row") {
-				t.Errorf("single code: %d %s", a.Status, a.Location)
+				t.Errorf("a single code: status %d, redirect to %q, want 422 that asks for two codes", a.Status, a.Location)
 			}
 			if a := b.Post("/login/code", "code", phone.Code(-30*time.Second), "next_code", phone.Code(0)); a.Location != "/" {
 				t.Errorf("two codes in a row: %d\n%s", a.Status, a.Body)
@@ -143,7 +143,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			late := after.Browser(t)
 			late.SignIn("ada")
 			if a := late.Post("/login/code", "code", phone.Code(0)); a.Location != "/" {
-				t.Errorf("single code a day later: %d\n%s", a.Status, a.Body)
+				t.Errorf("a single code a day later: status %d, want a redirect to /\n%s", a.Status, a.Body)
 			}
 		})
 	}
@@ -185,20 +185,20 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 		t.Errorf("foreign ring: %v", err)
 	}
 	if n, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, file, time.Now()); err != nil || n != 1 {
-		t.Fatalf("backup: %d, %v", n, err)
+		t.Fatalf("backup: %d secrets, %v; want 1", n, err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v; want mode 0600", info, err)
 	}
 	if _, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, file, time.Now()); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("backup over a backup: %v", err)
+		t.Errorf("backup over a backup: %v, want ErrExist", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 
 	if _, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, filepath.Join(dir, "nowhere", "b.db"), time.Now()); err == nil || !strings.Contains(err.Error(), "nowhere must be a directory that you may write to") {
-		t.Errorf("into no directory: %v", err)
+		t.Errorf("into a directory that doesn't exist: %v, want an error that names it", err)
 	}
 
 	to := filepath.Join(t.TempDir(), "sallyport.db")
@@ -218,7 +218,7 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := restore(p.Login.Ring, path); err == nil {
-			t.Errorf("restored a %s file", name)
+			t.Errorf("Restore accepts the file %q, want an error", name)
 		}
 	}
 	if left, err := os.ReadDir(filepath.Dir(to)); err != nil || len(left) != 0 {
@@ -228,7 +228,7 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := restore(p.Login.Ring, file); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("restored over a database: %v", err)
+		t.Errorf("restored over a database: %v, want ErrExist", err)
 	}
 }
 
@@ -250,11 +250,11 @@ func TestEncryptedBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte("SQLite")) {
-		t.Errorf("the file is plain: %v", err)
+		t.Errorf("the backup isn't encrypted: %v", err)
 	}
 	to := filepath.Join(t.TempDir(), "sallyport.db")
 	if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: file, Target: to}, p.Clock.Now()); !errors.Is(err, maintenance.ErrEncrypted) {
-		t.Errorf("without identity: %v", err)
+		t.Errorf("restored without an identity: %v, want ErrEncrypted", err)
 	}
 	if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: file, Target: to, Identities: []age.Identity{other}}, p.Clock.Now()); err == nil {
 		t.Error("restored with another identity")
@@ -350,7 +350,8 @@ func TestScheduledBackupsAreEncryptedForTheRecipients(t *testing.T) {
 	}
 }
 
-// The believed time may differ from the machine's clock, by which files are dated.
+// The time that package clock believes can differ from the machine's clock, by which files are
+// dated.
 func TestScheduledBackupsRemoveOnlyAbandonedFiles(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")

@@ -54,7 +54,7 @@ func TestFailuresAreRetriedByPlan(t *testing.T) {
 					}
 				}
 				if left := len(stored(t, d)); (left == 0) != (test.ends || test.class == Needless) || (len(n.gaveUp) == 1) != test.ends {
-					t.Errorf("left %d, gave up %q; given up: %v", left, n.gaveUp, test.ends)
+					t.Errorf("%d messages are left, gave up %q; want that the message is given up: %v", left, n.gaveUp, test.ends)
 				}
 			})
 		})
@@ -84,7 +84,7 @@ func TestOthersAreSentWhileOneFails(t *testing.T) {
 		add(t, d, ring, clock, mail("eve", "test", "1"), mail("ada", "test", "2"), mail("bob", "test", "3"))
 		n.drive(t)
 		if got := strings.Join(sorted(n.take()), " "); got != "2 3" {
-			t.Errorf("sent %s", got)
+			t.Errorf("sent the messages %s, want 2 3", got)
 		}
 	})
 }

@@ -27,8 +27,8 @@ type node struct {
 	counts map[Class]int
 }
 
-// newNode returns a node whose mails get the result of answer. If answer is nil, all are
-// accepted.
+// newNode returns a node that sends mails with answer, which returns the result of each. If answer
+// is nil, all mails are accepted.
 func newNode(t *testing.T, d *db.DB, ring *secret.Ring, clock *testkit.Clock, s Sender, answer func(Message) error) *node {
 	t.Helper()
 	n := &node{counts: map[Class]int{}}
@@ -122,7 +122,7 @@ func TestSentMessagesAreDeleted(t *testing.T) {
 			want := Message{ID: m.ID, Kind: Mail, AccountID: "ada", Address: "ada@example.com", Topic: "test", Body: []byte("hello"), Urgent: true, Brief: true,
 				Tries: 1, DueAt: clock.Now(), CreatedAt: clock.Now(), GivesUpAt: clock.Now().Add(30 * time.Minute), ClaimedUntil: clock.Now().Add(2 * time.Minute), admitted: true}
 			if m.sealed = nil; m.ID == "" || !cmp.Equal(want, m, cmp.AllowUnexported(Message{})) {
-				t.Errorf("%s", cmp.Diff(want, m, cmp.AllowUnexported(Message{})))
+				t.Errorf("message to send (-want +got):\n%s", cmp.Diff(want, m, cmp.AllowUnexported(Message{})))
 			}
 			return nil
 		})
@@ -133,7 +133,7 @@ func TestSentMessagesAreDeleted(t *testing.T) {
 		add(t, d, ring, clock, Message{Kind: Webhook, Topic: "test", Body: []byte("for nobody")})
 		n.drive(t)
 		if got := n.take(); len(got) != 1 || accepted != 1 || n.counts[""] != 1 {
-			t.Errorf("sent %q, accepted %d, counted %v", got, accepted, n.counts)
+			t.Errorf("sent %q, called Sent %d times, counted %v; want one of each", got, accepted, n.counts)
 		}
 		if all := stored(t, d); len(all) != 1 || all[0].Kind != Webhook {
 			t.Errorf("left %+v; want the message without a sender", all)
@@ -141,7 +141,7 @@ func TestSentMessagesAreDeleted(t *testing.T) {
 		clock.Move(keepTime)
 		testkit.Check(t, d.Write(t.Context(), func(tx *db.Tx) error { return n.Expire(t.Context(), tx, clock.Now()) }))
 		if all := stored(t, d); len(all) != 0 || len(n.gaveUp) != 1 {
-			t.Errorf("left after three days: %+v, gave up %q", all, n.gaveUp)
+			t.Errorf("left after three days: %+v, gave up %q; want none left and one given up", all, n.gaveUp)
 		}
 	})
 }
@@ -157,7 +157,7 @@ func TestChangeThatIsUndoneSendsNothing(t *testing.T) {
 			return undone
 		})
 		if !errors.Is(err, undone) || len(stored(t, d)) != 0 {
-			t.Errorf("%v, stored %v", err, stored(t, d))
+			t.Errorf("a change that is rolled back: %v, stored %v; want no message", err, stored(t, d))
 		}
 	})
 }
@@ -185,19 +185,19 @@ func TestClaimIsGivenOnce(t *testing.T) {
 		}
 		want := map[string]int{"claimed": 1, "lost": 9}
 		if got := race(); !cmp.Equal(want, got) {
-			t.Errorf("first: %v", got)
+			t.Errorf("ten nodes claim the message: %v, want %v", got, want)
 		}
 		clock.Move(time.Minute)
 		if got := race(); got["lost"] != 10 {
-			t.Errorf("while it is claimed: %v", got)
+			t.Errorf("ten nodes while it is claimed: %v, want 10 lost", got)
 		}
 		clock.Move(time.Minute)
 		if got := race(); !cmp.Equal(want, got) {
-			t.Errorf("after the node died: %v", got)
+			t.Errorf("ten nodes after the claim has ended: %v, want %v", got, want)
 		}
 		clock.Set(-24 * time.Hour) // the first node's clock had been ahead
 		if got := race(); !cmp.Equal(want, got) {
-			t.Errorf("after the clock was set back: %v", got)
+			t.Errorf("ten nodes after the clock was set back: %v, want %v", got, want)
 		}
 	})
 }
@@ -228,7 +228,8 @@ func TestThreeNodesSendEachMessageOnce(t *testing.T) {
 	})
 }
 
-// One node has a key ring that lacks the newest key, or a body was changed.
+// A node whose key ring lacks the newest key leaves the message to another node. A body that opens
+// with no key is given up.
 func TestBodiesThatDoNotOpen(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, clock := secret.NewRing(), testkit.NewClock()
@@ -236,13 +237,13 @@ func TestBodiesThatDoNotOpen(t *testing.T) {
 		add(t, d, ring, clock, mail("ada", "test", "hello"))
 		behind.drive(t)
 		if got := behind.take(); len(got) != 0 || behind.counts[Elsewhere] != 1 {
-			t.Errorf("sent %q, counted %v", got, behind.counts)
+			t.Errorf("the node without the key sent %q and counted %v; want none sent and one Elsewhere", got, behind.counts)
 		}
 		clock.Move(time.Minute)
 		n := newNode(t, d, ring, clock, Sender{}, nil)
 		n.drive(t)
 		if got := n.take(); len(got) != 1 {
-			t.Errorf("another node sent %q", got)
+			t.Errorf("the node with the key sent %q, want one message", got)
 		}
 		add(t, d, ring, clock, mail("ada", "test", "hello"))
 		testkit.Check(t, d.Write(t.Context(), func(tx *db.Tx) error {
@@ -251,7 +252,7 @@ func TestBodiesThatDoNotOpen(t *testing.T) {
 		}))
 		n.drive(t)
 		if got := n.take(); len(got) != 0 || len(n.gaveUp) != 1 {
-			t.Errorf("of another account's row: sent %q, gave up %q", got, n.gaveUp)
+			t.Errorf("a body that was moved to another account: sent %q, gave up %q; want it given up", got, n.gaveUp)
 		}
 	})
 }

@@ -38,7 +38,7 @@ func TestWhichAddressesArePublic(t *testing.T) {
 		"fec0::1": false, "ff02::1": false, "ff0e::1": false,
 	} {
 		if got := CheckAddress("https", netip.MustParseAddr(text), nil) == nil; got != want {
-			t.Errorf("%s is public: %v, want %v", text, got, want)
+			t.Errorf("isPublic(%s) = %v, want %v", text, got, want)
 		}
 	}
 }
@@ -116,16 +116,16 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 		_, err := send("192.0.2.0/24", address)
 		var refused *AddressError
 		if !errors.As(err, &refused) || refused.Addr.String() != address {
-			t.Errorf("%s: %v", address, err)
+			t.Errorf("a name that resolves to %s: %v, want an AddressError for it", address, err)
 		}
 	}
 	if n := requests.Load(); n != 0 {
-		t.Errorf("%d requests arrived", n)
+		t.Errorf("%d requests arrived, want none", n)
 	}
 	// The first answer is allowed and is used: there is no second query.
 	queries, err := send("127.0.0.1/32", "127.0.0.1", "127.0.0.2")
 	if err != nil || requests.Load() != 1 || queries != 1 {
-		t.Errorf("a name that changes: %v, %d requests, %d queries", err, requests.Load(), queries)
+		t.Errorf("a name that changes: %v, %d requests, %d queries; want one of each", err, requests.Load(), queries)
 	}
 	// A later request makes a new connection, whose address is checked again.
 	c := newClient(t, "http://hooks.example.com:"+port)
@@ -134,12 +134,12 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	_, first := c.Send(t.Context(), "e1", now, nil)
 	_, second := c.Send(t.Context(), "e2", now, nil)
 	if first != nil || !errors.As(second, new(*AddressError)) || requests.Load() != 2 {
-		t.Errorf("rebinding: %v, then %v; %d requests", first, second, requests.Load())
+		t.Errorf("a name that changes between requests: %v, then %v, %d requests; want nil, then an AddressError, and 2", first, second, requests.Load())
 	}
 }
 
-// Unusual spellings of an address, which some resolvers accept, are refused like the address, or
-// not found.
+// Unusual spellings of an address, which some resolvers accept, are refused as the address itself
+// is, or not found.
 func TestSpellingsOfLoopback(t *testing.T) {
 	s := receive(t, func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL, "http://"))
@@ -151,7 +151,7 @@ func TestSpellingsOfLoopback(t *testing.T) {
 		_, err := c.Send(ctx, "e1", now, nil)
 		cancel()
 		if err == nil {
-			t.Errorf("%s: no error", host)
+			t.Errorf("a request to %s returns no error, want one", host)
 		}
 	}
 }

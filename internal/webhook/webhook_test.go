@@ -99,7 +99,7 @@ func TestRequestsAreSigned(t *testing.T) {
 		})
 		status, err := newClient(t, s.URL+"/hook?x=1", secrets...).Send(t.Context(), "e1", now, []byte("{}"))
 		if status != http.StatusNoContent || err != nil || failed != nil {
-			t.Errorf("%s: %d, %v; receiver: %v", name, status, err, failed)
+			t.Errorf("%s: status %d, %v; want 204. The receiver found: %v", name, status, err, failed)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func TestSignatureIsThatOfTheSpecification(t *testing.T) {
 func TestIDsThatCannotBeSignedAreRefused(t *testing.T) {
 	for _, id := range []string{"", "a.1"} {
 		if _, err := newClient(t, "http://127.0.0.1:1").Send(t.Context(), id, now, nil); err == nil || !strings.Contains(err.Error(), "can't be signed") {
-			t.Errorf("id %q: %v", id, err)
+			t.Errorf("id %q: %v, want an error that it can't be signed", id, err)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			http.Redirect(w, r, "http://"+r.Host+"/elsewhere", status)
 		})
 		if got, err := newClient(t, s.URL).Send(t.Context(), "e1", now, nil); got != status || err != nil {
-			t.Errorf("%d: %d, %v", status, got, err)
+			t.Errorf("a redirect with status %d: got %d, %v; want its status", status, got, err)
 		}
 	}
 	if n := requests.Load(); n != 5 {
@@ -145,7 +145,7 @@ func TestProxiesOfTheEnvironmentAreNotUsed(t *testing.T) {
 	}
 	s := receive(t, func(http.ResponseWriter, *http.Request) {})
 	if status, err := newClient(t, s.URL).Send(t.Context(), "e1", now, nil); status != 200 || err != nil {
-		t.Errorf("%d, %v", status, err)
+		t.Errorf("without the proxy: status %d, %v; want 200", status, err)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestHugeAnswersAreCutOff(t *testing.T) {
 	c := newClient(t, s.URL)
 	c.Trace = func(line string) { lines = append(lines, line) }
 	if status, err := c.Send(t.Context(), "e1", now, nil); status != 200 || err != nil {
-		t.Errorf("body: %d, %v", status, err)
+		t.Errorf("an endless body: status %d, %v; want 200", status, err)
 	}
 	if n := <-written; n >= huge/8 { // the size of the socket buffers on both sides
 		t.Errorf("%d bytes were written before the connection ended", n)
@@ -179,7 +179,7 @@ func TestHugeAnswersAreCutOff(t *testing.T) {
 		}
 	})
 	if status, err := newClient(t, raw).Send(t.Context(), "e1", now, nil); err == nil {
-		t.Errorf("headers: %d", status)
+		t.Errorf("endless headers: status %d, want an error", status)
 	}
 	interim := listen(t, func(conn net.Conn) {
 		for {
@@ -189,7 +189,7 @@ func TestHugeAnswersAreCutOff(t *testing.T) {
 		}
 	})
 	if status, err := newClient(t, interim).Send(t.Context(), "e1", now, nil); err == nil {
-		t.Errorf("interim answers: %d", status)
+		t.Errorf("endless interim answers: status %d, want an error", status)
 	}
 }
 
@@ -251,7 +251,7 @@ func TestReceiversThatHang(t *testing.T) {
 			defer cancel()
 			status, err := newClient(t, listen(t, hang(test.text))).Send(ctx, "e1", now, []byte("{}"))
 			if status != test.status || (err == nil) != (test.status != 0) {
-				t.Errorf("%d, %v; want %d", status, err, test.status)
+				t.Errorf("status %d, %v; want %d", status, err, test.status)
 			}
 		})
 	}
@@ -270,15 +270,15 @@ func TestTLSIsVerified(t *testing.T) {
 	t.Cleanup(s.Close)
 	c := newClient(t, s.URL)
 	if _, err := c.Send(t.Context(), "e1", now, nil); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("a certificate of an unknown CA: %v", err)
+		t.Errorf("a certificate of an unknown CA: %v, want an error about the certificate", err)
 	}
 	c.Roots = ca.Roots
 	if status, err := c.Send(t.Context(), "e1", now, nil); status != 200 || err != nil {
-		t.Errorf("%d, %v", status, err)
+		t.Errorf("a certificate of a known CA: status %d, %v; want 200", status, err)
 	}
 }
 
-// The trace shows what was sent, and neither key.
+// The trace shows what was sent, and neither of the two keys.
 func TestTraceHidesKeys(t *testing.T) {
 	s := receive(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "\x1b[31mred\n") })
 	var trace strings.Builder
@@ -346,7 +346,7 @@ func FuzzParseSecrets(f *testing.F) {
 		var again []string
 		for _, key := range keys {
 			if n := len(key.Reveal()); n < minKey || n > maxKey {
-				t.Errorf("a key of %d bytes", n)
+				t.Errorf("a key has %d bytes, want %d to %d", n, minKey, maxKey)
 			}
 			again = append(again, secretPrefix+base64.StdEncoding.EncodeToString([]byte(key.Reveal())))
 		}
