@@ -241,8 +241,8 @@ func (g *postgres) pgbench(url, script string, clients int) sample {
 	bare, err := sql.Open("pgx", url)
 	g.must(err)
 	defer bare.Close()
-	// Bring every user to the code page, in the browser that the last round of right
-	// codes left.
+	// Bring every user to the code page. The browser of each has the device token that the
+	// last round of right codes gave it.
 	held := firstNumber + g.round*perRound
 	g.run(bare, `DELETE FROM attempts`,
 		`INSERT INTO attempts (id, token_hash, account_id, security_stamp, purpose, place, proofs, return_url, created_at, expires_at)

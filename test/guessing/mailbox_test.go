@@ -1,6 +1,6 @@
 package guessing
 
-// Guessing with the owner's mailbox.
+// A guesser who can read the owner's mails.
 
 import (
 	"net/http"
@@ -12,16 +12,17 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// letInByMail opens a mailed link in the browser, and fails the test unless it lets the browser in.
+// letInByMail asks for a link in the browser and submits it there. It fails the test unless the browser
+// is let in.
 func letInByMail(t *testing.T, p *portal.Portal, b *portal.Browser) {
 	t.Helper()
 	if a := b.Post("/unlock", "ticket", portal.MailedUnlock(t, p, b, "ada")); a.Location != "/login?notice=let_in" {
-		t.Fatalf("a mailed link: %s, want the notice let_in", portal.Summary(a))
+		t.Fatalf("submit a mailed link: %s, want the notice let_in", portal.Summary(a))
 	}
 }
 
-// TestAttackD9AMailboxBringsAGuesserFewPasswords lets a guesser read the owner's mails, open every
-// link in a new browser, and guess passwords there as fast as is allowed.
+// TestAttackD9AMailboxBringsAGuesserFewPasswords checks that a guesser who uses every mailed link in a
+// new browser may try at most a hundred passwords a day.
 func TestAttackD9AMailboxBringsAGuesserFewPasswords(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const days, links = 3, 3
@@ -54,36 +55,37 @@ func TestAttackD9AMailboxBringsAGuesserFewPasswords(t *testing.T) {
 				letInByMail(t, p, b)
 				for _, former := range browsers {
 					if guess(former, 1) {
-						t.Error("an earlier browser is still let in")
+						t.Error("a browser that an earlier link let in may still try passwords, want only the newest")
 					}
 				}
 				if more := guess(b, 40); more != (n < links-1) {
-					t.Errorf("after %d passwords, the browser may try more: %v", compared, more)
+					t.Errorf("after %d passwords, the browser of link %d may try more: %v, want %v", compared, n+1, more, n < links-1)
 				}
 				browsers = append(browsers, b)
 			}
 			before := len(portal.Mails(t, p))
 			p.Browser(t).Post("/unlock/ask", "username", "ada")
 			if after := len(portal.Mails(t, p)); after != before {
-				t.Error("a fourth link was mailed, or one that lets nobody try")
+				t.Errorf("a request past the limit of the day sent %d mails, want none", after-before)
 			}
 			if a := owner.Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusSeeOther {
-				t.Errorf("the owner's known browser: %s", portal.Summary(a))
+				t.Errorf("right password in the owner's known browser: %s, want 303", portal.Summary(a))
 			}
 			p.Clock.Move(day)
 		}
 		ledger := portal.Ledger(t, p, "ada", "password")
 		if got := most(ledger["let-in"], day); got != 100 || compared != days*100 || len(ledger) != 2 {
-			t.Errorf("%d passwords compared in %d days, at most %d in one, rows of %d subjects; want 100 a day in one row", compared, days, got, len(ledger)-1)
+			t.Errorf("%d passwords compared in %d days, at most %d in a day, in the ledger's rows of %d devices; want 100 a day, in the row of browsers that mail let in and one other", compared, days, got, len(ledger))
 		}
 		if got := portal.Ledger(t, p, "ada", "password-known"); len(got) > 1 {
-			t.Errorf("%d browsers have passwords of their own, want the owner's alone", len(got))
+			t.Errorf("%d browsers have their own budget of passwords, want the owner's alone", len(got))
 		}
 	}, append([]string{portal.BehindProxy, "SALLYPORT_MAIL_NOTICES=false"}, portal.WithMail...)...)
 }
 
-// TestAttackD9LetInBrowsersShareTheirTries submits passwords and codes at once, on three nodes, in
-// browsers that mail let in one after the other.
+// TestAttackD9LetInBrowsersShareTheirTries checks that the browsers that mail lets in, one after the
+// other, share one budget of passwords and use that of unknown browsers for codes, even if their
+// requests reach three nodes at once.
 func TestAttackD9LetInBrowsersShareTheirTries(t *testing.T) {
 	t.Parallel()
 	nodes := portal.StartNodes(t, 3, append([]string{portal.BehindProxy}, portal.WithMail...)...)
@@ -107,9 +109,9 @@ func TestAttackD9LetInBrowsersShareTheirTries(t *testing.T) {
 	_, first := race("wrong")
 	_, second := race("wrong")
 	if first+second != 5 {
-		t.Errorf("%d and %d wrong passwords at once were compared, want 5 in all", first, second)
+		t.Errorf("%d wrong passwords of the first browser and %d of the second were compared, want 5 in all", first, second)
 	}
-	portal.MoveAll(nodes, day) // three links a day are mailed
+	portal.MoveAll(nodes, day) // since at most three links a day are mailed
 	units := 0
 	for range 2 {
 		tabs, _ := race(portal.Password)
@@ -123,6 +125,6 @@ func TestAttackD9LetInBrowsersShareTheirTries(t *testing.T) {
 		units = portal.UnitsUsed(t, p, "ada", "code")
 	}
 	if got := portal.Ledger(t, p, "ada", "code-known"); units != 5 || len(got) != 0 {
-		t.Errorf("%d wrong codes in the row of unknown browsers, %d rows of known ones; want 5 and none", units, len(got))
+		t.Errorf("the ledger has %d wrong codes of unknown browsers, and rows of %d known ones; want 5 and none", units, len(got))
 	}
 }

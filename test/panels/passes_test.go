@@ -129,8 +129,8 @@ func TestPassesThroughRealProxies(t *testing.T) {
 	proxies.BehindProxies(t, testPasses)
 }
 
-// The answers to each proxy admit a pass, identify its owner to the panel and remove the
-// pass from the request.
+// The answer to each proxy's verify request admits a pass, names the pass's owner for the panel, and
+// makes the proxy remove the pass from the request.
 func TestPassesInEveryDialect(t *testing.T) {
 	withVideoBehindProxy(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
@@ -149,12 +149,12 @@ func TestPassesInEveryDialect(t *testing.T) {
 				a := panels.SendVerify(b, proxy, "/rack/7?a=b", test.header)
 				if proxy == "nginx/refused" {
 					if a.Status != http.StatusForbidden || a.Header.Get("Remote-User") != "" || !strings.Contains(a.Body, "video.test refused your request") {
-						t.Errorf("%s, pass as %s: %s, want 403 with the page for a panel's refusal", proxy, name, portal.Summary(a))
+						t.Errorf("%s, pass as %s: the answer to the proxy is %s, want 403 with the page for a panel's refusal", proxy, name, portal.Summary(a))
 					}
 					continue
 				}
 				if a.Status != http.StatusOK || a.Header.Get("Remote-User") != "ada" || len(a.Header["Set-Cookie"]) > 0 || strings.Contains(fmt.Sprint(a.Header), token) {
-					t.Errorf("%s, pass as %s: %d %v, want 200 with Remote-User ada, and neither a cookie nor the pass", proxy, name, a.Status, a.Header)
+					t.Errorf("%s, pass as %s: the answer to the proxy is %d %v, want 200 with Remote-User ada, without Set-Cookie and without the pass", proxy, name, a.Status, a.Header)
 				}
 				authorization, removed := a.Header["Authorization"], a.Header.Get("X-Envoy-Auth-Headers-To-Remove")
 				if proxy == "envoy" && (removed != test.envoyRemoves || authorization != nil) || proxy != "envoy" && (removed != "" || len(authorization) != 1 || authorization[0] != test.kept) {

@@ -17,11 +17,11 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/smtpd"
 )
 
-// noMailbox is how a mail server answers that it has no such mailbox.
+// noMailbox makes a mail server answer that the mailbox doesn't exist.
 var noMailbox = smtpd.Script{Rcpt: &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "User unknown"}}
 
-// refusing is a portal whose mail server refuses what a test tells it to, and an account with a
-// confirmed address.
+// refusing is a portal with an account, ada, whose address is confirmed. The test chooses what the
+// portal's mail server refuses.
 type refusing struct {
 	*portal.Portal
 	mail *smtpd.Server
@@ -52,8 +52,8 @@ func (r *refusing) read(t *testing.T) account.Account {
 	return r.ada
 }
 
-// tell records an event of the account that its owner is told of, and sends what is due. It
-// returns how many mails the server has accepted since.
+// tell records an event that causes a notice to ada, sends the mails that are due, and returns how many
+// of them the mail server accepted.
 func (r *refusing) tell(t *testing.T, k audit.Kind) int {
 	t.Helper()
 	testkit.Check(t, r.DB.Write(t.Context(), func(tx *db.Tx) error {
@@ -65,14 +65,15 @@ func (r *refusing) tell(t *testing.T, k audit.Kind) int {
 func (r *refusing) send(t *testing.T) int {
 	t.Helper()
 	before := len(r.mail.Mails())
-	for range 2 { // one that another run has claimed is sent by then
+	for range 2 { // the second run sends what another run had claimed during the first
 		testkit.Check(t, r.Outbox.Run(t.Context()))
 		r.Outbox.Wait()
 	}
 	return len(r.mail.Mails()) - before
 }
 
-// ticket returns the ticket of the link in the newest mail to an address; empty if it has none.
+// ticket returns the ticket of the link in the newest mail, which must be to an address. The ticket is
+// empty if the mail has no link.
 func (r *refusing) ticket(t *testing.T, to string) string {
 	t.Helper()
 	all := r.mail.Mails()
@@ -84,8 +85,8 @@ func (r *refusing) ticket(t *testing.T, to string) string {
 	return ticket
 }
 
-// A mailbox that doesn't exist is marked, once, and no mail to it is tried again. Only mails that
-// are an owner's last defence are still sent.
+// If the mail server says that a mailbox doesn't exist, its address is marked as refused, once. From
+// then on only the notices that are an owner's last defence are sent to it.
 func TestARefusedAddressIsMarked(t *testing.T) {
 	withRefusing(t, func(t *testing.T, r *refusing) {
 		for _, other := range []*smtp.SMTPError{
@@ -96,7 +97,7 @@ func TestARefusedAddressIsMarked(t *testing.T) {
 			r.mail.Answer(smtpd.Script{Rcpt: other})
 			r.tell(t, audit.AuthenticatorRemoved)
 			if !r.read(t).EmailReachesOwner() {
-				t.Errorf("after %d %v %s the address is marked", other.Code, other.EnhancedCode, other.Message)
+				t.Errorf("after the answer %d %v %s, the address is marked as refused, want no mark", other.Code, other.EnhancedCode, other.Message)
 			}
 		}
 		r.mail.Answer(noMailbox)
@@ -104,54 +105,54 @@ func TestARefusedAddressIsMarked(t *testing.T) {
 			r.tell(t, audit.AuthenticatorRemoved)
 		}
 		if a := r.read(t); a.EmailReachesOwner() || !a.EmailRefusedAt.Equal(r.Clock.Now()) {
-			t.Errorf("the account is %+v; want its address refused", a)
+			t.Errorf("after the answer that the mailbox doesn't exist, the account is %+v, want its address marked as refused now", a)
 		}
 		if got := portal.EventCounts(t, r.Portal); got["email_refused:done"] != 1 || got["mail_given_up:refused"] != 6 {
-			t.Errorf("events: %v; want email_refused once", got)
+			t.Errorf("events: %v, want email_refused once and mail_given_up six times", got)
 		}
 		if n := portal.CountRows(t, r.Portal, `SELECT COUNT(*) FROM outbox`); n != 0 {
-			t.Errorf("%d mails wait", n)
+			t.Errorf("%d mails wait, want none", n)
 		}
 		r.mail.Answer(smtpd.Script{})
 		if routine, defence := r.tell(t, audit.PassMade), r.tell(t, audit.AuthenticatorRemoved); routine != 0 || defence != 1 {
-			t.Errorf("%d mails about a pass and %d about an authenticator were sent, want none and one", routine, defence)
+			t.Errorf("to the refused address, %d mails about a pass and %d about an authenticator were sent, want none and one", routine, defence)
 		}
 		if r.read(t).EmailReachesOwner() {
-			t.Error("an accepted mail ended the mark")
+			t.Error("an accepted mail removed the mark, want it to stay")
 		}
 
 		owner := r.Browser(t)
 		owner.SignIn("ada")
 		if page := owner.Get("/settings/profile").Body; !strings.Contains(page, "Messages don’t reach you: the mail server refused") || !strings.Contains(page, "Send again") {
-			t.Errorf("the Profile tab doesn't show it:\n%s", page)
+			t.Errorf("the Profile tab doesn't show that the address was refused, with the button Send again:\n%s", page)
 		}
 		if a := owner.Post("/settings/profile/email", "email", r.ada.Email); a.Location != "/settings/profile?notice=email_asked" || r.send(t) != 1 {
-			t.Errorf("Send again: %s", portal.Summary(a))
+			t.Errorf("press Send again: %s, want the notice email_asked and one mail", portal.Summary(a))
 		}
 		owner.Post("/settings/profile/email/confirm", "ticket", r.ticket(t, r.ada.Email))
 		if !r.read(t).EmailReachesOwner() || r.tell(t, audit.PassMade) != 1 {
-			t.Error("confirming the address doesn't end the mark")
+			t.Error("the owner confirmed the address: it is still marked, or a notice isn't sent to it")
 		}
 		if page := owner.Get("/settings/profile").Body; strings.Contains(page, "Messages don’t reach you") {
-			t.Error("the Profile tab shows the mark after its end")
+			t.Error("the Profile tab still shows the mark after it was removed")
 		}
 
 		ctx, by := t.Context(), manage.CommandLine()
 		refuse := func() {
 			testkit.Check(t, r.Recovery.AddressRefused(ctx, r.ada.ID, "ADA@example.com"))
 			if r.read(t).EmailReachesOwner() {
-				t.Fatal("the address isn't marked again")
+				t.Fatal("after another refusal, the address isn't marked, want a mark")
 			}
 		}
 		refuse()
 		testkit.Check(t, r.Manage.Accounts.VerifyEmail(ctx, by, r.ada))
 		if !r.read(t).EmailReachesOwner() {
-			t.Error("the word of an operator doesn't end the mark")
+			t.Error("an operator confirmed the address: it is still marked, want no mark")
 		}
 		refuse()
 		testkit.Check(t, r.Manage.Accounts.SetEmail(ctx, by, r.ada, "ada@example.org"))
 		if !r.read(t).EmailRefusedAt.IsZero() {
-			t.Error("another address is marked")
+			t.Error("an operator set another address: it is marked, want no mark")
 		}
 		testkit.Check(t, r.Manage.Accounts.SetEmail(ctx, by, r.ada, r.ada.Email))
 		if !r.read(t).EmailRefusedAt.IsZero() {
@@ -160,7 +161,7 @@ func TestARefusedAddressIsMarked(t *testing.T) {
 	})
 }
 
-// An administrator sees the mark on the page of the account.
+// The page of an account shows administrators that its address was refused.
 func TestAdministratorsSeeARefusedAddress(t *testing.T) {
 	withRefusing(t, func(t *testing.T, r *refusing) {
 		root := r.AddAccount(t, "root1")
@@ -179,22 +180,22 @@ func TestAdministratorsSeeARefusedAddress(t *testing.T) {
 	})
 }
 
-// Attack D-26: an address that was refused is later another person's, who asks for a new password
-// and for the former address. The answers are the same as ever, but no link is sent.
+// Attack D-26: after an address was refused, its mailbox may belong to another person. That person gets
+// the usual answer to a request for a new password, but no link, and no link that restores the address.
 func TestAttackD26RefusedAddressGetsNoLink(t *testing.T) {
 	withRefusing(t, func(t *testing.T, r *refusing) {
 		ask := func() portal.Answer { return r.Browser(t).Post("/forgot", "username", "ada") }
 		before := ask()
 		r.send(t)
-		waiting := r.ticket(t, r.ada.Email) // of a mail that arrived before
+		earlier := r.ticket(t, r.ada.Email) // of a mail that arrived before the refusal
 		r.mail.Answer(noMailbox)
 		r.tell(t, audit.AuthenticatorRemoved)
 		r.mail.Answer(smtpd.Script{})
 		if a := ask(); a.Status != before.Status || a.Location != before.Location || a.Body != before.Body || r.send(t) != 0 {
-			t.Errorf("%s, want the answer %s and no mail", portal.Summary(a), portal.Summary(before))
+			t.Errorf("ask for a new password at a refused address: %s, want %s as before, and no mail", portal.Summary(a), portal.Summary(before))
 		}
-		if a := r.Browser(t).Post("/reset", "ticket", waiting, "new_password", "a wholly other phrase"); a.Status != http.StatusNotFound {
-			t.Errorf("an earlier link sets a password: %s", portal.Summary(a))
+		if a := r.Browser(t).Post("/reset", "ticket", earlier, "new_password", "a wholly other phrase"); a.Status != http.StatusNotFound {
+			t.Errorf("set a password with a link from before the refusal: %s, want 404", portal.Summary(a))
 		}
 
 		owner := r.Browser(t)
@@ -203,18 +204,18 @@ func TestAttackD26RefusedAddressGetsNoLink(t *testing.T) {
 		r.send(t)
 		owner.Post("/settings/profile/email/confirm", "ticket", r.ticket(t, "ada@example.org"))
 		if n := r.send(t); n != 2 || r.read(t).Email != "ada@example.org" {
-			t.Errorf("%d mails about the change to %s, want two notices", n, r.ada.Email)
+			t.Errorf("the change of the address sent %d mails and left the address %s, want two notices and ada@example.org", n, r.ada.Email)
 		}
 		for _, m := range r.mail.Mails() {
 			if _, path, _ := portal.ReadMail(t, m.Content).Link(); path == "/undo-email" {
-				t.Errorf("the refused address got a link that restores it:\n%s", m.Content)
+				t.Errorf("a mail has a link that restores the refused address, want none:\n%s", m.Content)
 			}
 		}
 	})
 }
 
-// A mail is refused while its account changes the address, and while other nodes have the same
-// answer.
+// A refusal that is reported three times at once, while the account's address changes, doesn't mark the
+// new address and leaves at most one event.
 func TestRefusalRacesWithAChangeOfAddress(t *testing.T) {
 	withRefusing(t, func(t *testing.T, r *refusing) {
 		const rounds = 20
@@ -235,12 +236,12 @@ func TestRefusalRacesWithAChangeOfAddress(t *testing.T) {
 			})
 			all.Wait()
 			if a := r.read(t); a.Email != next || !a.EmailRefusedAt.IsZero() {
-				t.Fatalf("round %d: %s was refused, and %s is marked", i, address, a.Email)
+				t.Fatalf("round %d: %s was refused, and the account has %s, marked at %v; want %s without a mark", i, address, a.Email, a.EmailRefusedAt, next)
 			}
 			portal.ChangeRows(t, r.Portal, `UPDATE accounts SET refused_email = NULL`)
 		}
 		if n := portal.EventCounts(t, r.Portal)["email_refused:done"]; n > rounds {
-			t.Errorf("%d events for %d refusals", n, rounds)
+			t.Errorf("%d events of a refused address in %d rounds, want at most one in each", n, rounds)
 		}
 	})
 }

@@ -14,10 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// D-3: an attack on a hundred accounts causes ten thousand notices, and the mail server takes one
-// mail a second. While it takes no mails, people can sign in, so no sign-in waits for a mail. The
-// notices that are an owner's only defence are sent first although they were stored last, and the
-// others are folded. No notice is lost.
+// Attack D-3 causes ten thousand notices to a hundred accounts, while the mail server takes one mail a
+// second. Sign-ins don't wait for mails. The notices that are an owner's last defence are sent first
+// although they were stored last, the others are folded, and no notice is lost.
 func TestD3FloodOfNoticesWhileTheServerIsSlow(t *testing.T) {
 	const accounts, each = 100, 100
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
@@ -63,10 +62,11 @@ func TestD3FloodOfNoticesWhileTheServerIsSlow(t *testing.T) {
 			p.Browser(t).SignIn("ada") // in a new browser, which causes a notice too
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox WHERE topic = 'new_browser'`); n != 5 || len(sent) > 0 {
-			t.Errorf("%d sign-ins are in the queue, %d mails were sent; want 5 and none", n, len(sent))
+			t.Errorf("the queue has the notices of %d sign-ins, and %d mails were sent; want 5 and none", n, len(sent))
 		}
 
-		// Four mails were under way, and when three of them were sent, three others may be.
+		// Four mails of other notices were being sent. While three of them are accepted, three more of
+		// that kind may begin.
 		told, defences := 0, 0
 		arrived := func(m outbox.Message) {
 			told += 1 + m.More
@@ -84,7 +84,7 @@ func TestD3FloodOfNoticesWhileTheServerIsSlow(t *testing.T) {
 			})
 		}
 		if defences != 3 {
-			t.Errorf("in 10 seconds %d of the 3 notices arrived that quotas never delay", defences)
+			t.Errorf("in 10 seconds %d of the 3 notices arrived that are an owner's last defence, want all", defences)
 		}
 
 		close(seconds) // the server becomes fast
@@ -94,7 +94,7 @@ func TestD3FloodOfNoticesWhileTheServerIsSlow(t *testing.T) {
 			p.Outbox.Wait()
 		}
 		if mails, want := 10+len(sent), accounts*3+3+3; mails != want {
-			t.Errorf("%d mails were sent, want %d", mails, want)
+			t.Errorf("%d mails were sent in all, want %d", mails, want)
 		}
 		for len(sent) > 0 {
 			arrived(<-sent)
@@ -102,7 +102,7 @@ func TestD3FloodOfNoticesWhileTheServerIsSlow(t *testing.T) {
 		rows := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`)
 		waiting := portal.CountRows(t, p, `SELECT COALESCE(SUM(1 + more), 0) FROM outbox`)
 		if all := accounts*each + 3 + 5; rows != accounts+1 || told+waiting != all {
-			t.Errorf("%d messages wait for %d notices, and mails told of %d; want %d messages, and %d notices in all", rows, waiting, told, accounts+1, all)
+			t.Errorf("%d messages with %d notices wait, and %d notices were sent; want %d messages, and %d notices in all", rows, waiting, told, accounts+1, all)
 		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// A change in the portal causes a mail, with the settings of the product; the job of the server
-// sends it.
+// With default settings, a change of an account causes one mail to its owner, which the server's job
+// sends. An account without an address gets none.
 func TestChangesBecomeMails(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestChangesBecomeMails(t *testing.T) {
 			testkit.Until(t, "the queue is empty", func() bool { return portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`) == 0 })
 			mails := read()
 			if len(mails) != 1 || !strings.Contains(mails[0], "\r\nTo: ada@example.com\r\n") || !strings.Contains(mails[0], "\r\nSubject: ") {
-				t.Fatalf("mails: %q; want one to ada", mails)
+				t.Fatalf("the server wrote the mails %q, want one to ada with a subject", mails)
 			}
 		})
 	}

@@ -88,7 +88,7 @@ func TestOwnersAreToldOfChanges(t *testing.T) {
 		told := func(act, want string) {
 			t.Helper()
 			if got := mails.kinds(t, p); got != want {
-				t.Errorf("%s: told %q, want %q", act, got, want)
+				t.Errorf("%s caused the notices %q, want %q", act, got, want)
 			}
 		}
 		told("an account was created", "")
@@ -112,7 +112,7 @@ func TestOwnersAreToldOfChanges(t *testing.T) {
 		other := p.Browser(t)
 		other.SignIn("ada")
 		if a := other.Post("/login/backup-code", "backup_code", phone.Codes[0]); !strings.HasPrefix(a.Location, "/") {
-			t.Fatalf("backup code: %d\n%s", a.Status, a.Body)
+			t.Fatalf("sign in with a backup code: %d, want a sign-in\n%s", a.Status, a.Body)
 		}
 		told("a backup code in a new browser", "backup_code_used new_browser")
 		_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, time.Hour)
@@ -131,7 +131,7 @@ func TestOwnersAreToldOfChanges(t *testing.T) {
 	})
 }
 
-// A notice has the facts of its event, and the same id.
+// A notice has the id, the time, the actor, the address and the names of its event.
 func TestNoticeHasTheFactsOfItsEvent(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		mails := open(p, false)
@@ -143,7 +143,7 @@ func TestNoticeHasTheFactsOfItsEvent(t *testing.T) {
 		b.Enroll("phone")
 		events, err := audit.List(t.Context(), p.DB.Reader(), ada.ID, audit.Cursor{}, 1)
 		if err != nil || len(events) != 1 || events[0].Kind != audit.TwoFactorEnabled {
-			t.Fatalf("events %+v, %v", events, err)
+			t.Fatalf("the newest event is %+v (error %v), want two_factor_enabled", events, err)
 		}
 		want := []sentNotice{{Notice: notice.Notice{
 			Kind: notice.TwoFactorEnabled, Event: events[0].ID, Account: ada.ID, At: events[0].At, By: audit.ByOwner,
@@ -155,7 +155,7 @@ func TestNoticeHasTheFactsOfItsEvent(t *testing.T) {
 	})
 }
 
-// A thief changes the address. Notices of earlier events still go to the owner's address, and
+// After an account's address changes, notices of earlier events still go to the former address, and
 // both addresses get a notice of the change.
 func TestFormerAddressIsTold(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
@@ -178,7 +178,7 @@ func TestFormerAddressIsTold(t *testing.T) {
 		for _, n := range mails.take(t, p) {
 			got = append(got, string(n.Kind)+" to "+n.to)
 			if n.Former != (n.Kind == notice.EmailChanged && n.to != "") {
-				t.Errorf("%s to %q is for a former address: %v", n.Kind, n.to, n.Former)
+				t.Errorf("notice %s to %q says that it goes to a former address: %v, want %v", n.Kind, n.to, n.Former, !n.Former)
 			}
 		}
 		want := []string{"email_changed to ", "email_changed to ada@example.com", "password_set to ada@example.com"}
@@ -198,7 +198,7 @@ func TestChangeThatFailsTellsNobody(t *testing.T) {
 			return undone
 		})
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); !errors.Is(err, undone) || n != 0 {
-			t.Errorf("%v; %d messages wait", err, n)
+			t.Errorf("a transaction that fails: error %v, and %d messages wait; want %v and none", err, n, undone)
 		}
 	})
 }
@@ -220,18 +220,18 @@ func TestMailsThatAreGivenUpAreRecorded(t *testing.T) {
 			t.Errorf("%v; -want +got:\n%s", err, diff)
 		}
 		if !strings.Contains(p.Logs.String(), `"reason":"550 no such user  x"`) {
-			t.Error("the log has no line")
+			t.Error("the log has no line with the mail server's answer in printable characters")
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 0 {
-			t.Errorf("%d messages wait", n)
+			t.Errorf("%d messages wait, want none", n)
 		}
 		if a := b.Get("/settings/activity"); !strings.Contains(portal.VisibleText(a.Body), "An email to you couldn’t be delivered") {
-			t.Errorf("the activity doesn't show it:\n%s", portal.VisibleText(a.Body))
+			t.Errorf("the owner's activity doesn't say that an email couldn't be delivered:\n%s", portal.VisibleText(a.Body))
 		}
 	})
 }
 
-// Keys are rotated while mails wait. A restored database has no mails.
+// A rotation of keys seals the waiting mails under the new key. A restore deletes them.
 func TestWaitingMailsAreResealedAndPurged(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := t.Context()
@@ -258,12 +258,13 @@ func TestWaitingMailsAreResealedAndPurged(t *testing.T) {
 		}
 		testkit.Check(t, maintenance.PurgeForgotten(ctx, p.DB, "a backup", p.Clock.Now(), false))
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 0 {
-			t.Errorf("after a restore %d messages wait", n)
+			t.Errorf("after a restore, %d messages wait, want none", n)
 		}
 	})
 }
 
-// An attacker with the password enters wrong codes for a day.
+// A flood of notices is folded: quotas limit the mails, each notice counts in one, and a notice of a new
+// password is always sent.
 func TestAttack21FloodIsFolded(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		mails := open(p, true)
@@ -283,18 +284,18 @@ func TestAttack21FloodIsFolded(t *testing.T) {
 		}
 		flood(50)
 		if got := mails.kinds(t, p); got != "pass_made pass_made pass_made password_changed wrong_codes" {
-			t.Errorf("sent %q", got)
+			t.Errorf("the first flood sent %q, want three pass_made, password_changed and wrong_codes", got)
 		}
 		p.Clock.Move(2 * time.Hour)
 		flood(50)
 		got := mails.take(t, p)
 		if len(got) != 2 || got[0].Kind != notice.PasswordChanged || got[1].Kind != notice.WrongCodes {
-			t.Fatalf("sent %+v; want the password, and one about wrong codes", got)
+			t.Fatalf("the second flood sent %+v, want password_changed and wrong_codes", got)
 		}
-		// Each notice was sent, or was folded into one that was sent or waits.
+		// Each notice of wrong codes was sent or waits, alone or folded into another.
 		waiting := portal.CountRows(t, p, `SELECT COALESCE(SUM(1 + more), 0) FROM outbox WHERE topic = 'wrong_codes'`)
 		if told := 1 + 1 + got[1].More; told+waiting != 100 {
-			t.Errorf("%d notices were sent and %d wait, of 100", told, waiting)
+			t.Errorf("%d notices of wrong codes were sent and %d wait, want 100 in all", told, waiting)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 2 {
 			t.Errorf("%d messages wait, want one of each kind", n)
@@ -302,8 +303,8 @@ func TestAttack21FloodIsFolded(t *testing.T) {
 	})
 }
 
-// /readyz reports that the mail server refuses the password, and that a mail has waited for long.
-// Sign-ins still work.
+// /readyz reports that the mail server refuses the password, and that a mail has waited for two hours.
+// It still answers 200.
 func TestReadyzNamesMailThatIsNotSent(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		mails := open(p, false)
@@ -312,7 +313,7 @@ func TestReadyzNamesMailThatIsNotSent(t *testing.T) {
 			t.Helper()
 			a := p.Browser(t).Get("/readyz")
 			if a.Status != 200 || !strings.Contains(a.Body, want) {
-				t.Errorf("%s: %d\n%s\nwant %q", when, a.Status, a.Body, want)
+				t.Errorf("/readyz %s: %d\n%s\nwant 200 and %q", when, a.Status, a.Body, want)
 			}
 		}
 		check("at first", "mail: ok")

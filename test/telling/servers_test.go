@@ -27,8 +27,8 @@ const (
 	mailPassword = "canary-password-of-the-mail-server"
 )
 
-// inClear are forms of the password, and beginnings of lines that only a server with a valid
-// certificate may receive.
+// inClear holds the encodings of the password, and the beginnings of lines, that a client may send only
+// over TLS to a server with a valid certificate.
 var inClear = []string{
 	mailPassword, base64.StdEncoding.EncodeToString([]byte(mailPassword)), base64.StdEncoding.EncodeToString([]byte("\x00" + mailUser + "\x00" + mailPassword)),
 	"AUTH", "MAIL FROM", "Subject:",
@@ -42,7 +42,7 @@ type relay struct {
 	conns   []net.Conn
 }
 
-// listen begins to accept connections. Until then they are refused.
+// listen begins to accept connections. Before this call connections are refused.
 func (r *relay) listen(t *testing.T) {
 	t.Helper()
 	listener, err := net.Listen("tcp", r.address)
@@ -113,14 +113,14 @@ func (h *hostileServers) unsent(t *testing.T) int {
 	return portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox`)
 }
 
-// accepted checks the mails that the server has read in full, without the first n: there are
-// copies of them, the last one was accepted, and all have the same Message-ID and content. It
-// also checks that the outbox is empty.
+// accepted checks the mails that the server has read in full after the first n. Their number must be
+// copies, the last one must be accepted, and all must be to ada with one Message-ID. The outbox must be
+// empty.
 func (h *hostileServers) accepted(t *testing.T, n, copies int) {
 	t.Helper()
 	mails := h.good.Mails()[n:]
 	if unsent := h.unsent(t); len(mails) != copies || unsent != 0 || !mails[len(mails)-1].Accepted {
-		t.Fatalf("the server has %d copies and %d wait; want %d and none:\n%+v", len(mails), unsent, copies, mails)
+		t.Fatalf("the server has read %d copies and %d mails wait; want %d, of which the last was accepted, and none:\n%+v", len(mails), unsent, copies, mails)
 	}
 	id := func(m smtpd.Mail) string {
 		_, after, _ := strings.Cut(m.Content, "\r\nMessage-ID: ")
@@ -129,14 +129,14 @@ func (h *hostileServers) accepted(t *testing.T, n, copies int) {
 	}
 	for _, one := range mails {
 		if one.To != "ada@example.com" || id(one) == "" || id(one) != id(mails[0]) {
-			t.Errorf("to %s, Message-ID %q and %q of one notice", one.To, id(one), id(mails[0]))
+			t.Errorf("a copy is to %s with Message-ID %q, want ada@example.com and %q as in the first copy", one.To, id(one), id(mails[0]))
 		}
 	}
 }
 
-// D-1: a portal with mail servers that fail in every way. No notice is lost: each arrives, or an
-// event of the account says that it was given up. At most one second copy arrives, and no server
-// gets the password without TLS and a valid certificate.
+// Attack D-1: while the mail server fails in many ways, no notice is lost: each arrives, or an event of
+// the account says that it was given up. A notice arrives at most twice. No server gets the password
+// without TLS and a valid certificate.
 func TestD1MailServersThatFail(t *testing.T) {
 	t.Parallel()
 	for _, engine := range testkit.Engines {
@@ -183,7 +183,7 @@ func TestD1MailServersThatFail(t *testing.T) {
 			}
 			for _, text := range inClear[:3] {
 				if strings.Contains(h.Logs.String(), text) {
-					t.Errorf("the log contains the password of the mail server, as %q", text)
+					t.Errorf("the log contains %q, which encodes the password of the mail server", text)
 				}
 			}
 		})
@@ -224,34 +224,34 @@ func (h *hostileServers) refusals(t *testing.T) {
 	}
 	h.accepted(t, before, 1)
 
-	// After 5xx for the recipient or the mail it is given up, and the owner's activity says so.
+	// After an answer 5xx to the recipient or the content, the mail is given up, and an event says so.
 	for _, script := range []smtpd.Script{{Rcpt: answer(550)}, {Data: answer(554)}} {
 		given := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]
 		h.good.Answer(script)
 		h.change(t)
 		h.send(t, 0)
 		if got := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]; got != given+1 || h.unsent(t) != 0 {
-			t.Errorf("after %+v: %d events more, and %d wait; want 1 and none", script, got-given, h.unsent(t))
+			t.Errorf("after the answer %+v: %d new events mail_given_up, and %d mails wait; want 1 and none", script, got-given, h.unsent(t))
 		}
 		h.good.Answer(smtpd.Script{})
 	}
 	if strings.Count(h.Logs.String(), `"msg":"a message was given up"`) != 2 {
-		t.Error("the log has no line for each mail that was given up")
+		t.Error("the log doesn't have one line for each of the two mails that were given up")
 	}
 }
 
-// lostAnswers tests servers that read the mail and don't answer. They may have accepted it, so it
-// is sent once more, after 15 minutes.
+// lostAnswers tests servers that read a mail and don't answer. Such a server may have accepted the mail,
+// so the portal sends it only once more, after 15 minutes.
 func (h *hostileServers) lostAnswers(t *testing.T) {
 	t.Helper()
 	for name, script := range map[string]smtpd.Script{"hangs after DATA": {Hang: true}, "ends before 250": {Drop: true}} {
-		for _, ends := range []bool{true, false} {
+		for _, repaired := range []bool{true, false} {
 			before := len(h.good.Mails())
 			given := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]
 			try := func(n int) {
 				testkit.Check(t, h.Outbox.Run(t.Context()))
 				testkit.Until(t, "the server has read the mail", func() bool { return len(h.good.Mails()) == before+n })
-				h.relay.cut() // or a server that hangs would be left after a minute
+				h.relay.cut() // otherwise the portal would wait a minute for a server that hangs
 				h.Outbox.Wait()
 			}
 			h.good.Answer(script)
@@ -259,9 +259,9 @@ func (h *hostileServers) lostAnswers(t *testing.T) {
 			try(1)
 			h.send(t, 14*time.Minute)
 			if got := len(h.good.Mails()) - before; got != 1 || h.unsent(t) != 1 {
-				t.Fatalf("a server that %s has %d copies after 14 minutes, and %d wait; want one each", name, got, h.unsent(t))
+				t.Fatalf("a server that %s has read %d copies after 14 minutes, and %d mails wait; want one each", name, got, h.unsent(t))
 			}
-			if ends { // the fault does
+			if repaired {
 				h.good.Answer(smtpd.Script{})
 				h.send(t, 2*time.Minute)
 				h.accepted(t, before, 2)
@@ -273,14 +273,14 @@ func (h *hostileServers) lostAnswers(t *testing.T) {
 			h.send(t, 24*time.Hour)
 			events := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"] - given
 			if got := len(h.good.Mails()) - before; got != 2 || h.unsent(t) != 0 || events != 1 {
-				t.Errorf("a server that always %s has %d copies, %d wait, %d were given up; want 2, none and 1", name, got, h.unsent(t), events)
+				t.Errorf("a server that always %s has read %d copies, %d mails wait and %d were given up; want 2, none and 1", name, got, h.unsent(t), events)
 			}
 		}
 	}
 }
 
-// untrusted tests a server that must not get the password, or refuses it. The queue pauses,
-// /readyz reports that, and the mails are sent afterwards.
+// untrusted tests a server that must not get the password, or that refuses the password. The portal
+// stops sending for 15 minutes, /readyz reports that, and the mails are sent afterwards.
 func (h *hostileServers) untrusted(t *testing.T, name string, server *smtpd.Server) {
 	t.Helper()
 	before := len(h.good.Mails())
@@ -291,28 +291,28 @@ func (h *hostileServers) untrusted(t *testing.T, name string, server *smtpd.Serv
 	h.change(t)
 	h.send(t, 14*time.Minute)
 	if got := server.Connections(); opened != 1 || got != 1 {
-		t.Errorf("%s: %d connections, and %d after 14 minutes; want one", name, opened, got)
+		t.Errorf("%s: the portal made %d connections, and %d within 14 minutes; want one in all", name, opened, got)
 	}
 	const paused = "mail: this server is refused, so nothing is sent for 15 minutes; see the log\n"
 	if a := h.Browser(t).Get("/readyz"); a.Status != 200 || !strings.Contains(a.Body, paused) {
-		t.Errorf("%s: /readyz answers %d\n%s", name, a.Status, a.Body)
+		t.Errorf("%s: /readyz answers %d\n%s\nwant 200 and %q", name, a.Status, a.Body, paused)
 	}
 	raw := string(server.Raw())
 	for _, text := range inClear {
 		if len(server.Mails()) > 0 || strings.Contains(raw, text) {
-			t.Errorf("%s: the server read %q in clear text:\n%s", name, text, raw)
+			t.Errorf("%s: the server got a mail, or %q in clear text; want neither:\n%s", name, text, raw)
 		}
 	}
 	stored := portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox WHERE last_error LIKE '%canary%'`)
 	if n := h.unsent(t); n != 2 || stored != 0 {
-		t.Errorf("%s: %d wait, want 2; %d have the password in their error", name, n, stored)
+		t.Errorf("%s: %d mails wait, and the stored error of %d contains the password; want 2 and none", name, n, stored)
 	}
 	h.relay.to(h.good)
 	h.send(t, 2*time.Minute)
 	if got := len(h.good.Mails()) - before; got != 2 || h.unsent(t) != 0 {
-		t.Errorf("%s: %d of 2 arrived afterwards, and %d wait", name, got, h.unsent(t))
+		t.Errorf("%s: of 2 mails %d arrived at the good server afterwards, and %d wait; want 2 and none", name, got, h.unsent(t))
 	}
 	if a := h.Browser(t).Get("/readyz"); !strings.Contains(a.Body, "mail: ok\n") {
-		t.Errorf("%s: /readyz doesn't show that mail is sent again:\n%s", name, a.Body)
+		t.Errorf("%s: /readyz after the mails were sent:\n%s\nwant the line \"mail: ok\"", name, a.Body)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/smtpd"
 )
 
-// silent accepts connections and says nothing.
+// silent accepts connections and sends nothing.
 type silent struct {
 	address string
 	opened  atomic.Int32
@@ -58,10 +58,9 @@ func startSilent(t *testing.T) *silent {
 	return s
 }
 
-// TestSilentServers lets the mail server and the webhook's receiver accept every connection and say
-// nothing, until every sender of both waits. People go on signing in and changing their accounts,
-// /readyz says what waits, the server stops in time, and after its next start each message arrives
-// once.
+// TestSilentServers uses a mail server and a webhook receiver that accept every connection but send
+// nothing, so that every sender waits. Users still sign in and change their accounts, /readyz says what
+// waits, the server stops in time, and after its next start each message arrives once.
 func TestSilentServers(t *testing.T) {
 	t.Parallel()
 	for _, engine := range testkit.Engines {
@@ -89,10 +88,10 @@ func TestSilentServers(t *testing.T) {
 
 			b := p.Browser(t)
 			if a := b.Post("/login", "username", "ada", "password", fmt.Sprint("another long password ", changes-1)); a.Location != "/" {
-				t.Errorf("a sign-in beside the queue: %s", portal.Summary(a))
+				t.Errorf("sign-in while every sender waits: %s, want /", portal.Summary(a))
 			}
 			if a := b.Post("/settings/profile", "display_name", "Ada"); a.Location != "/settings/profile?notice=profile_saved" {
-				t.Errorf("a change beside the queue: %s", portal.Summary(a))
+				t.Errorf("change the profile while every sender waits: %s, want the notice profile_saved", portal.Summary(a))
 			}
 			readyz := func(want ...string) {
 				t.Helper()
@@ -104,12 +103,12 @@ func TestSilentServers(t *testing.T) {
 			}
 			readyz("mail: ok\n", "webhook: ok\n")
 			clock.Move(61 * time.Minute)
-			readyz("mail: 7 unsent, the oldest for 1h1m0s", "webhook: 7 unsent, the oldest for 1h1m0s") // with the sign-in
+			readyz("mail: 7 unsent, the oldest for 1h1m0s", "webhook: 7 unsent, the oldest for 1h1m0s") // the changes and the sign-in
 
 			began := time.Now()
 			p.Stop()
 			if took := time.Since(began); took > 30*time.Second {
-				t.Errorf("the server stopped after %v", took)
+				t.Errorf("the server stopped after %v, want at most 30s", took)
 			}
 			good, receiver := smtpd.Start(t, smtpd.Options{}), startHook(t)
 			p = portal.StartIn(t, dir, clock, append(settings, "SALLYPORT_MAIL_URL=smtp://"+net.JoinHostPort(good.Host, good.Port), "SALLYPORT_WEBHOOK_URL="+receiver.URL)...)
@@ -124,7 +123,7 @@ func TestSilentServers(t *testing.T) {
 				ids[one.id] = true
 			}
 			if mails, requests := len(good.Mails()), len(receiver.requests()); mails != changes+1 || requests != changes+1 || len(ids) != changes+1 {
-				t.Errorf("%d mails, and %d requests of %d events arrived; want %d of each", mails, requests, len(ids), changes+1)
+				t.Errorf("%d mails and %d requests with %d different events arrived, want %d of each", mails, requests, len(ids), changes+1)
 			}
 			readyz("mail: ok\n", "webhook: ok\n")
 		})

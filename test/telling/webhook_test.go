@@ -31,11 +31,11 @@ import (
 // hookSecret is the secret of the example in docs/webhooks.md.
 const hookSecret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-// hook is a receiver that verifies signatures by itself.
+// hook is a receiver of webhook requests. It verifies their signatures with code of its own.
 type hook struct {
 	*httptest.Server
 	mu     sync.Mutex
-	status int // of its answers
+	status int // status of its next answers
 	got    []received
 }
 
@@ -49,7 +49,7 @@ func startHook(t *testing.T) *hook {
 		text, _ := io.ReadAll(r.Body)
 		id, at := r.Header.Get("Webhook-Id"), r.Header.Get("Webhook-Timestamp")
 		if got := r.Header.Get("Webhook-Signature"); got != signature(id, at, text) {
-			t.Errorf("signature %q of %s", got, text)
+			t.Errorf("a request has the signature %q, want %q, of the body %s", got, signature(id, at, text), text)
 		}
 		var e struct {
 			Type string
@@ -87,14 +87,15 @@ func (h *hook) requests() []received {
 	return append([]received(nil), h.got...)
 }
 
-// settings returns the settings of a portal that sends to the receiver.
+// hookSettings returns the settings of a portal that sends webhook requests to rawURL.
 func hookSettings(t *testing.T, rawURL string) []string {
 	file := filepath.Join(t.TempDir(), "secret")
 	testkit.Check(t, os.WriteFile(file, []byte(hookSecret+"\n"), 0o600))
 	return []string{"SALLYPORT_WEBHOOK_URL=" + rawURL, "SALLYPORT_WEBHOOK_SECRET_FILE=" + file, "SALLYPORT_WEBHOOK_NETWORKS=127.0.0.1"}
 }
 
-// A change causes a request, with the settings of the product, for every class of answer.
+// A change of the password causes one request to the webhook's receiver. The portal repeats it after
+// answers 500 and 401, gives it up after 410, and /readyz shows the receiver's last answer.
 func TestChangesBecomeRequests(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -104,7 +105,7 @@ func TestChangesBecomeRequests(t *testing.T) {
 			ada := p.AddAccount(t, "ada")
 			set := func() {
 				t.Helper()
-				p.Clock.Move(time.Second) // the newest event is that of the last call
+				p.Clock.Move(time.Second) // so that the event of the last call is the newest
 				testkit.Check(t, p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), ada, "another long password"))
 			}
 			waiting := func() int { return portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`) }
@@ -118,11 +119,11 @@ func TestChangesBecomeRequests(t *testing.T) {
 				t.Helper()
 				p.Clock.Move(2 * time.Second) // readyz caches its answer that long
 				if a := p.Browser(t).Get("/readyz"); a.Status != 200 || !strings.Contains(a.Body, want) {
-					t.Errorf("readyz: %d\n%s\nwant %q", a.Status, a.Body, want)
+					t.Errorf("readyz: %d\n%s\nwant 200 and %q", a.Status, a.Body, want)
 				}
 			}
 			readyz("webhook: ok")
-			p.Browser(t).SignIn("ada") // new_browser, which isn't among the events
+			p.Browser(t).SignIn("ada") // causes new_browser, which isn't among the configured events
 			h.answer(500)
 			set()
 			tried(1)
@@ -137,11 +138,11 @@ func TestChangesBecomeRequests(t *testing.T) {
 			got := h.requests()
 			events, err := audit.List(t.Context(), p.DB.Reader(), ada.ID, audit.Cursor{}, 1)
 			if err != nil || len(events) != 1 || waiting() != 0 {
-				t.Fatalf("%v, %d events, %d messages wait", err, len(events), waiting())
+				t.Fatalf("list the newest event: error %v, %d events; %d messages wait; want one event and no message", err, len(events), waiting())
 			}
 			for i, one := range got {
 				if want := (received{events[0].ID, one.at, "password_set", "ada", events[0].ID}); one != want || i > 0 && one.at <= got[i-1].at {
-					t.Errorf("request %d: %+v, want %+v and the time of the try", i, one, want)
+					t.Errorf("request %d: %+v, want %+v, and a later time than that of the request before", i, one, want)
 				}
 			}
 
@@ -150,10 +151,10 @@ func TestChangesBecomeRequests(t *testing.T) {
 			tried(4)
 			readyz("webhook: the receiver answered 410; it wants no more messages: correct or remove its URL")
 			if got := portal.EventCounts(t, p)["webhook_given_up:refused"]; got != 1 || waiting() != 0 {
-				t.Errorf("after 410: %d events, %d messages wait", got, waiting())
+				t.Errorf("after the answer 410: %d events webhook_given_up, and %d messages wait; want one and none", got, waiting())
 			}
 			if logs := p.Logs.String(); !strings.Contains(logs, "the receiver answered 410") || strings.Contains(logs, "canary") {
-				t.Error("the log doesn't tell of the answer, or has the URL's query")
+				t.Error("the log doesn't have the answer 410, or has the query of the receiver's URL")
 			}
 
 			h.answer(503)
@@ -161,13 +162,13 @@ func TestChangesBecomeRequests(t *testing.T) {
 			tried(5)
 			testkit.Check(t, maintenance.PurgeForgotten(t.Context(), p.DB, "a backup", p.Clock.Now(), false))
 			if waiting() != 0 {
-				t.Error("a restore left a message")
+				t.Errorf("after a restore, %d messages wait, want none", waiting())
 			}
 		})
 	}
 }
 
-// With two nodes and a receiver that stops and starts again, each event arrives once.
+// Two nodes send each event once, even if the receiver can't be reached at first.
 func TestTwoNodesSendEachEventOnce(t *testing.T) {
 	t.Parallel()
 	h := startHook(t)
@@ -194,12 +195,12 @@ func TestTwoNodesSendEachEventOnce(t *testing.T) {
 		ids[one.id] = true
 	}
 	if got := len(h.requests()); got != n || len(ids) != n {
-		t.Errorf("%d requests with %d ids, want %d", got, len(ids), n)
+		t.Errorf("the receiver got %d requests with %d different ids, want %d of each", got, len(ids), n)
 	}
 }
 
-// The page's table has every type, its example has the right signature, and its receiver accepts
-// requests and refuses forged ones.
+// docs/webhooks.md lists every type of event, its example has the right signature, and the receiver that
+// it shows accepts genuine requests and refuses forged ones.
 func TestDocumentationOfWebhooks(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(testkit.Path("docs/webhooks.md"))
@@ -207,12 +208,12 @@ func TestDocumentationOfWebhooks(t *testing.T) {
 	page := string(text)
 	for _, kind := range notice.Kinds() {
 		if !regexp.MustCompile("(?m)^\\|.*`" + string(kind) + "`.*\\|$").MatchString(page) {
-			t.Errorf("the page has no type %s", kind)
+			t.Errorf("the table of docs/webhooks.md lacks the type %s", kind)
 		}
 	}
 	example := regexp.MustCompile(`(?s)webhook-id: (\S+)\nwebhook-timestamp: (\S+)\nwebhook-signature: (\S+)\n\n(\{.*?\})\n`).FindStringSubmatch(page)
 	if example == nil || signature(example[1], example[2], []byte(example[4])) != example[3] || !strings.Contains(page, hookSecret) {
-		t.Fatalf("the example: %q; want the signature %s", example, signature(example[1], example[2], []byte(example[4])))
+		t.Fatalf("the example in docs/webhooks.md is %q, want a whole request with the right signature, and the secret %s on the page", example, hookSecret)
 	}
 	_, script, _ := strings.Cut(page, "```js\n")
 	script, _, _ = strings.Cut(script, "```")
@@ -226,7 +227,7 @@ func TestDocumentationOfWebhooks(t *testing.T) {
 	t.Cleanup(func() { node.Process.Kill(); node.Wait() })
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
-		t.Fatal("the receiver doesn't start")
+		t.Fatal("the receiver of docs/webhooks.md doesn't print its port")
 	}
 	rawURL := "http://127.0.0.1:" + lines.Text()
 	send := func(age time.Duration, forge func(http.Header)) int {
@@ -253,10 +254,10 @@ func TestDocumentationOfWebhooks(t *testing.T) {
 		"nothing to verify": send(0, func(h http.Header) { h.Set("webhook-signature", "v1,") }),
 	} {
 		if got != 401 {
-			t.Errorf("%s: %d, want 401", name, got)
+			t.Errorf("a forged request with %s: %d, want 401", name, got)
 		}
 	}
 	if got := send(0, func(http.Header) {}); got != 204 || !lines.Scan() || lines.Text() != "e1 backup_code_used" {
-		t.Errorf("a genuine request: %d, %q", got, lines.Text())
+		t.Errorf("a genuine request: %d, and the receiver prints %q; want 204 and \"e1 backup_code_used\"", got, lines.Text())
 	}
 }
