@@ -26,11 +26,11 @@ type showLink struct {
 // byMail reports whether the command mails its link.
 func (s showLink) byMail(portal *server.Portal) bool { return portal.Recovery.HasMail() && !s.ShowLink }
 
-// handOver ends the advice of a command that may not mail its link.
+// handOver ends the advice on a link that wasn't mailed.
 const handOver = "or give the link to the owner yourself: add --show-link"
 
-// explainUnmailed returns a reason why no link was mailed to the account with advice, and other
-// errors as they are. Nothing was changed.
+// explainUnmailed adds advice to err if err says why no link was mailed to the account, and
+// returns any other error unchanged. If no link was mailed, nothing was changed.
 func explainUnmailed(a account.Account, err error) error {
 	switch {
 	case errors.Is(err, account.ErrDisabled):

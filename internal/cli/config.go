@@ -32,8 +32,8 @@ func (configCheck) Run(r *run) error {
 	return err
 }
 
-// printPolicy prints how many accounts the policies of a configuration concern. Without a portal
-// there are none.
+// printPolicy prints how many accounts the policies of a configuration concern. If there is no
+// portal, there are no accounts.
 func (r *run) printPolicy(cfg config.Config) {
 	all, now, err := server.CheckPolicy(r, cfg, time.Now())
 	if err != nil && !errors.Is(err, maintenance.ErrNoPortal) {

@@ -245,7 +245,7 @@ type Policy struct {
 	Methods []Method `yaml:"methods,omitempty"`
 
 	// Enroll is the condition for setting up the first authenticator, as TwoFactor.Enroll is for
-	// all accounts. Absent: that one.
+	// all accounts. Absent: TwoFactor.Enroll applies.
 	Enroll Enroll `yaml:"enroll,omitempty"`
 }
 

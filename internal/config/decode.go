@@ -57,7 +57,7 @@ func (s schema) has(key string) bool {
 }
 
 // hasPart reports whether name is a part of a key, such as "session" and "idle" of
-// "session.idle", also of the keys of a list's items.
+// "session.idle". The keys inside a list's items count too.
 func (s schema) hasPart(name string) bool {
 	for key, field := range s.field {
 		if slices.Contains(strings.Split(key, "."), name) {

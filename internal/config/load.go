@@ -181,8 +181,8 @@ func (l *loader) fault(place Fault, format string, args ...any) {
 	l.faults = append(l.faults, place)
 }
 
-// placeOf returns the place of the first of keys that was set. One was: the defaults break
-// no rule.
+// placeOf returns the place of the first of keys that was set. At least one of them was set,
+// since the defaults break no rule.
 func (l *loader) placeOf(keys []string) Fault {
 	for _, key := range keys {
 		if place, ok := l.places[key]; ok {

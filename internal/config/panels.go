@@ -252,8 +252,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// checkOrder returns an error if the path of rule i, which comes earlier, covers path: the
-// rule for path would never apply.
+// checkOrder returns an error if earlier, the path of rule i, covers path, the path of a later
+// rule: that rule would never apply.
 func checkOrder(earlier, path string, i int) error {
 	switch {
 	case path == earlier:

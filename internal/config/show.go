@@ -29,7 +29,7 @@ func (p Places) Show(c Config) (string, error) {
 	return b.String(), encoder.Close()
 }
 
-// annotate adds a comment with the source of its value to each key of a mapping. The keys'
+// annotate adds a comment to each key of a mapping: the source of the key's value. The keys'
 // whole names begin with prefix.
 func annotate(mapping *yaml.Node, prefix string, places map[string]Fault) {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {

@@ -104,7 +104,7 @@ func (g *batching) runInBatch(ctx context.Context, d *DB, b *batch, change func(
 	return b, b.run(ctx, change)
 }
 
-// run runs one change. It undoes the change unless it returns nil.
+// run runs one change. If the change returns an error or panics, run undoes it.
 func (b *batch) run(ctx context.Context, change func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return translate(err)

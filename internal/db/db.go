@@ -135,13 +135,13 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	return d.engine.write(ctx, d, change)
 }
 
-// ErrWouldWait is what the change of [DB.WriteTogether] returns if it may not wait for a
-// lock that another transaction has.
+// The function passed to [DB.WriteTogether] returns ErrWouldWait if it isn't allowed to wait for
+// a lock that another transaction holds.
 var ErrWouldWait = errors.New("another transaction has the lock")
 
 // WriteTogether is [DB.Write] for frequent changes of which other nodes are notified
 // ([Tx.Changed]). On PostgreSQL, transactions with notifications commit one after the other, each
-// after its wait for a standby. So the changes of this node that wait share its next transaction,
+// after its wait for a standby. So the changes that wait on this node share its next transaction,
 // as all changes do on SQLite. If one change fails or its context ends, only that change is
 // undone.
 //
@@ -154,8 +154,8 @@ var ErrWouldWait = errors.New("another transaction has the lock")
 // use rows that several accounts share, such as a network's row of the ledger or the row of the
 // table schema ([LockUsable]).
 //
-// change may run several times: also if PostgreSQL ended the transaction because of a deadlock,
-// or if the connection was lost before the commit. Only its last run takes effect.
+// change may run several times, for instance if PostgreSQL ended the transaction because of a
+// deadlock, or if the connection was lost before the commit. Only its last run takes effect.
 func (d *DB) WriteTogether(ctx context.Context, change func(tx *Tx, mayWait bool) error) error {
 	return d.engine.writeTogether(ctx, d, change)
 }
@@ -192,9 +192,9 @@ func poolOf(q Querier) *pool {
 // end at once, the second one may be dead too: it was being opened at that moment.
 const retries = 2
 
-// mayRetry reports whether err means that a connection of the pool q was dead, and
-// the caller may run a statement that changes nothing again. A statement inside
-// a transaction may not run again: for a [*Tx], mayRetry returns false.
+// mayRetry reports whether err means that a connection of the pool q was dead, and the caller may
+// run a statement that changes nothing again. A statement inside a transaction must not run
+// again, so mayRetry returns false for a [*Tx].
 func mayRetry(q Querier, err error) bool {
 	p, ok := q.(*pool)
 	return ok && p.engine.mayRetry(p, err)

@@ -45,7 +45,7 @@ type Tx struct {
 	unprepared []string    // queries to prepare once the transaction has ended
 	changed    []string    // see [Tx.Changed]
 	limit      *time.Timer // ends the wait for the end of a PostgreSQL transaction
-	shared     bool        // changes of several writers are in it, so no context of one of them may end it
+	shared     bool        // it has changes of several writers, so the end of one writer's context must not end it
 }
 
 // QueryContext is like [sql.Tx.QueryContext], but uses a prepared statement.

@@ -14,15 +14,17 @@ const (
 	// savepoints of a transaction at hand; past that, every reader has to look them up.
 	postgresBatch = 32
 
-	// postgresBatchTime is the age past which a batch accepts no more changes, so that the
-	// first ones, and transactions that need their locks, don't wait for long.
+	// postgresBatchTime is the age past which a batch accepts no more changes, so that its first
+	// changes, and transactions that need the locks of these changes, don't wait for long.
 	postgresBatchTime = 50 * time.Millisecond
 
-	// slowChange is the time past which a change no longer makes others wait for their batch.
+	// slowChange is the time past which a change no longer makes other writers wait: they begin
+	// another batch.
 	slowChange = 100 * time.Millisecond
 
-	// batchLockTimeout is how long a change in a batch waits for a lock, since those that ran
-	// before it wait too. After that it runs alone, with statementTimeout.
+	// batchLockTimeout is how long a change in a batch waits for a lock, since the earlier
+	// changes of the batch wait with it. After the timeout the change runs again in a transaction
+	// of its own, with statementTimeout.
 	batchLockTimeout = 250 * time.Millisecond
 )
 
@@ -31,7 +33,8 @@ func (e postgresEngine) newBatching() *batching {
 	return &batching{
 		size: postgresBatch, time: postgresBatchTime, slow: slowChange, queueTime: answerTime,
 		begin: func(ctx context.Context, p *pool) (tx *Tx, done func(), err error) {
-			// Once it has begun, the first writer's context may not end it.
+			// Once the transaction has begun, the end of the first writer's context must not end
+			// it.
 			shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
 			stop := context.AfterFunc(ctx, cancel)
 			tx, rollBack, err := e.beginWithLimit(shared, p)
@@ -52,8 +55,8 @@ func (e postgresEngine) newBatching() *batching {
 			return tx, done, nil
 		},
 		commit: func(tx *Tx) error { return e.commit(context.Background(), tx) },
-		// A rollback to the savepoint undoes the timeout, a release doesn't. The commit may wait
-		// for longer.
+		// A rollback to the savepoint resets the timeout. A release doesn't, so keep resets it:
+		// the commit may wait for longer.
 		enter: []string{fmt.Sprintf(`SAVEPOINT change; SET LOCAL lock_timeout = %d`, batchLockTimeout.Milliseconds())},
 		keep:  []string{`SET LOCAL lock_timeout TO DEFAULT; RELEASE change`},
 		undo:  []string{`ROLLBACK TO change; RELEASE change`},
@@ -98,11 +101,12 @@ func (e postgresEngine) write(ctx context.Context, d *DB, change func(tx *Tx) er
 	return err
 }
 
-// beginWithLimit is begin for a transaction whose waits to begin and to end have a limit. It
-// retries if a connection was dead. done rolls the transaction back, unless it has ended.
+// beginWithLimit is begin with a limit on the wait for the beginning of the transaction and on
+// the wait for its end. It retries if a connection was dead. done rolls the transaction back,
+// unless it has ended.
 func (e postgresEngine) beginWithLimit(ctx context.Context, p *pool) (tx *Tx, done func(), err error) {
-	// Statements have limits of their own, so a long change isn't cut off while the server
-	// answers.
+	// The timer runs only during these two waits. Each statement has a limit of its own, so a
+	// change may take longer than answerTime if the server answers each statement in time.
 	ctx, cancel := context.WithCancel(ctx)
 	timer := time.AfterFunc(answerTime, cancel)
 	tx, _, err = e.begin(ctx, p)

@@ -9,9 +9,9 @@ import (
 // ErrTooOld means that only a newer version of the program can use the database.
 var ErrTooOld = errors.New("made by a newer sallyport")
 
-// checkUsable returns an error that wraps [ErrTooOld] unless a program whose newest schema
-// version is newest can use a schema of this version. since is the lowest newest version of a
-// program that can.
+// checkUsable returns an error that wraps [ErrTooOld] if a program can't use the database.
+// version is the schema version of the database, and newest is the highest one that the program
+// knows. A program can use the database if it knows version, or if newest is at least since.
 func checkUsable(version, since, newest int64) error {
 	if version > newest && since > newest {
 		return fmt.Errorf("the database has schema version %d, %w; this one knows versions up to %d: install the newer version here", version, ErrTooOld, newest)

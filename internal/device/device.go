@@ -89,8 +89,8 @@ func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now t
 	return byCookie(ctx, q, cookie, `used_at > $2`, accountID, db.At{Time: now.Add(-Life)})
 }
 
-// byCookie returns the account's browser that a token in the cookie names, and for which the
-// condition holds, whose placeholders are $2 and so on.
+// byCookie returns the account's browser that a token in the cookie names, if it meets condition.
+// The placeholders in condition are $2 and so on.
 func byCookie(ctx context.Context, q db.Querier, cookie, condition string, args ...any) (Device, error) {
 	tokens := tokensIn(cookie)
 	// Don't return early for an empty account: an unknown name must cost the same query as a
@@ -233,8 +233,9 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 	return err
 }
 
-// ClampTimes sets last uses that a clock which was ahead dated after latest back to latest, and
-// ends what mail let in after latest, which would last too long.
+// ClampTimes corrects times after latest, which were stored while the clock was ahead. It sets
+// last uses to latest, and ends the permission of browsers that were let in, which would last too
+// long.
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `UPDATE devices SET used_at = $1 WHERE used_at > $1`, db.At{Time: latest})
 	if err == nil {

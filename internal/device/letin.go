@@ -20,8 +20,9 @@ const LetInLife = 24 * time.Hour
 const mayTry = `used_at > $2 OR used_at = 0 AND created_at > $3`
 
 // LetIn lets the browser try passwords of the account for [LetInLife], although unknown browsers
-// may not, and returns the new value of its cookie. One browser at a time is let in, so that
-// whoever reads the owner's mails can't collect them. A browser that is known stays known.
+// aren't allowed to, and returns the new value of its cookie. It ends the permission of the
+// browser that was let in before, so that an attacker who reads the owner's mails lets in at most
+// one. A browser that is known stays known.
 func LetIn(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) (cookie secret.Text, err error) {
 	known, err := ByCookie(ctx, tx, from.Cookie, accountID, now)
 	if err != nil || known.ID != "" {
@@ -45,7 +46,7 @@ func LetIn(ctx context.Context, tx *db.Tx, accountID string, from Browser, now t
 	return secret.NewText(strings.Join(append([]string{token.Reveal()}, others...), separator)), err
 }
 
-// EndLetIn ends that a browser of the account is let in.
+// EndLetIn ends the permission that [LetIn] gave to a browser of the account.
 func EndLetIn(ctx context.Context, tx *db.Tx, accountID string) error {
 	if _, err := db.Exec(ctx, tx, `DELETE FROM devices WHERE account_id = $1 AND used_at = 0`, accountID); err != nil {
 		return fmt.Errorf("end that a browser is let in: %w", err)

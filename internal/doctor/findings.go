@@ -120,8 +120,8 @@ func (f Finding) rank() int {
 	return len(causes) + slices.Index(severities, f.Severity)
 }
 
-// add adds the observation that a is the answer to r to a finding, with the lines that fix
-// it.
+// add adds an observation to a finding, the request r and its answer a, together with the lines
+// that fix the finding.
 func (d *doctor) add(id, at string, r request, a answer) { d.addSeen(id, at, r.String(), a.String()) }
 
 // addWithFix is add for a finding that one known line fixes. If r is zero, it adds no

@@ -74,9 +74,9 @@ func (p *panelTest) classify(ctx context.Context, r request) (result, answer) {
 	return p.classifyAnswer(ctx, r, a), a
 }
 
-// classifyAnswer returns what a shows about r. An answer that isn't Sallyport's is taken for the
-// panel's, unless the proxy refuses such requests everywhere: it then gives the same answer on a
-// path that leads to Sallyport.
+// classifyAnswer returns what the answer a shows about the request r. An answer that isn't
+// Sallyport's is taken for the panel's, unless the proxy refuses such requests everywhere: it
+// then gives the same answer on a path that leads to Sallyport.
 func (p *panelTest) classifyAnswer(ctx context.Context, r request, a answer) result {
 	_, _, refused := parseRefusal(a)
 	switch {
@@ -106,8 +106,8 @@ func isFailure(a answer) bool {
 	}, a.status)
 }
 
-// isRefusedEverywhere reports whether r gets an answer with the same status as a on a path
-// that leads to Sallyport, so that the proxy must have refused both.
+// isRefusedEverywhere reports whether the request r, sent to a path that leads to Sallyport, gets
+// an answer with the status of the answer a. The proxy must then have refused both requests.
 func (p *panelTest) isRefusedEverywhere(ctx context.Context, r request, a answer) bool {
 	if !p.routed && p.hasFinding("portal.unrouted", p.PublicURL) { // Sallyport answers nowhere
 		if _, same := p.fromUpstream(ctx, r, a); same {

@@ -90,8 +90,8 @@ func (p *panelTest) testHost(ctx context.Context, id string, r request) {
 }
 
 // classifyHost adds a finding with this ID if a, the answer to r, comes from the panel. For an
-// unknown host, or the panel's host in another spelling, another site of the proxy may answer.
-// If the panel's own server is known, its answer shows which it is.
+// unknown host, or the panel's host in another spelling, another site of the proxy may answer. If
+// the panel's own server is known, its answer shows whether the panel or another site answered.
 func (p *panelTest) classifyHost(ctx context.Context, id string, r request, a answer) {
 	_, _, refused := parseRefusal(a)
 	if a.err != nil || refused || p.isSallyport(a) {
@@ -115,16 +115,16 @@ func (p *panelTest) classifyHost(ctx context.Context, id string, r request, a an
 	}
 }
 
-// isAnswerToUnknownHosts reports whether r is for an unknown host with the panel's name in
-// its name, and a is the same answer as for other unknown hosts. testOtherHosts adds a finding
-// for those.
+// isAnswerToUnknownHosts reports whether r is for an unknown host whose name contains the panel's
+// name, and the answer a is the one that other unknown hosts get too. testOtherHosts adds the
+// finding for such answers.
 func (p *panelTest) isAnswerToUnknownHosts(ctx context.Context, id string, r request, a answer) bool {
 	return (id == "host.joined" || id == "host.mismatch" && strings.HasSuffix(r.host, p.unknownHost())) &&
 		areAlike(a, p.client.send(ctx, p.homeRequest(p.unknownHost())))
 }
 
-// fromUpstream reports whether the panel's own server gives an answer like a to the same
-// request. known is false if that server is unknown or doesn't answer.
+// fromUpstream reports whether the panel's own server gives the answer a, or one like it, to the
+// same request r. known is false if that server is unknown or doesn't answer.
 func (p *panelTest) fromUpstream(ctx context.Context, r request, a answer) (known, same bool) {
 	if p.Upstream == "" {
 		return false, false

@@ -56,57 +56,57 @@ var requestVariants = []requestVariant{
 }
 
 // forgedHeaders returns sets of headers. Each may make a proxy that trusts its clients ask
-// Sallyport about to.
-func forgedHeaders(to request) [][][2]string {
-	host := hostOf(to.origin)
+// Sallyport about target.
+func forgedHeaders(target request) [][][2]string {
+	host := hostOf(target.origin)
 	return [][][2]string{
-		{{"X-Original-URL", to.origin + to.path}},
-		{{"X-Original-URL", to.origin + to.path}, {"X-Original-Method", "GET"}},
-		{{"X-Original-URL", to.path}},
+		{{"X-Original-URL", target.origin + target.path}},
+		{{"X-Original-URL", target.origin + target.path}, {"X-Original-Method", "GET"}},
+		{{"X-Original-URL", target.path}},
 		{{"X-Original-Method", "OPTIONS"}},
-		{{"X-Forwarded-Uri", to.path}},
-		{{"X-Forwarded-Uri", to.path}, {"X-Forwarded-Host", host}, {"X-Forwarded-Method", "GET"}},
+		{{"X-Forwarded-Uri", target.path}},
+		{{"X-Forwarded-Uri", target.path}, {"X-Forwarded-Host", host}, {"X-Forwarded-Method", "GET"}},
 		{{"X-Forwarded-Host", host}},
 		{{"X-Forwarded-Method", "OPTIONS"}},
-		{{"X-Forwarded-Prefix", to.path}},
-		{{"X-Rewrite-Url", to.path}},
+		{{"X-Forwarded-Prefix", target.path}},
+		{{"X-Rewrite-Url", target.path}},
 		{{"Forwarded", "host=" + host}},
-		{{"X_Original_URL", to.origin + to.path}, {"X_Forwarded_Uri", to.path}, {"X_Forwarded_Host", host}, {"X_Forwarded_Method", "GET"}},
-		{{"X.Original.URL", to.origin + to.path}, {"X.Forwarded.Uri", to.path}, {"X.Forwarded.Host", host}, {"X.Forwarded.Method", "GET"}},
+		{{"X_Original_URL", target.origin + target.path}, {"X_Forwarded_Uri", target.path}, {"X_Forwarded_Host", host}, {"X_Forwarded_Method", "GET"}},
+		{{"X.Original.URL", target.origin + target.path}, {"X.Forwarded.Uri", target.path}, {"X.Forwarded.Host", host}, {"X.Forwarded.Method", "GET"}},
 	}
 }
 
-// targetHeaders returns all headers by which a proxy in front of this one would say that the
-// client requested to, and X-Forwarded-For with a nearby address.
-func targetHeaders(to request) [][2]string {
+// targetHeaders returns all headers by which a proxy in front of this one would say that target
+// is the client's request, and X-Forwarded-For with a nearby address.
+func targetHeaders(target request) [][2]string {
 	all := [][2]string{{"X-Forwarded-For", "127.0.0.1"}}
 	for _, name := range access.ProxyHeaders() {
-		if value := targetHeader(name, to); value != "" {
+		if value := targetHeader(name, target); value != "" {
 			all = append(all, [2]string{name, value})
 		}
 	}
 	return all
 }
 
-// targetHeader returns the value of a header that says that the client requested to, or "" if
-// the header doesn't name a target.
-func targetHeader(name string, to request) string {
-	host := hostOf(to.origin)
+// targetHeader returns the value of a header that says that target is the client's request, or ""
+// if the header doesn't name a target.
+func targetHeader(name string, target request) string {
+	host := hostOf(target.origin)
 	switch name {
 	case "Forwarded", "X-Forwarded":
 		return "host=" + host + ";proto=https"
 	case "X-Http-Host-Override":
 		return host
 	case "X-Http-Path-Override", "X-Script-Name":
-		return to.path
+		return target.path
 	}
 	switch name[strings.LastIndexByte(name, '-')+1:] {
 	case "Host", "Server":
 		return host
 	case "Url":
-		return to.origin + to.path
+		return target.origin + target.path
 	case "Uri", "Path", "Prefix":
-		return to.path
+		return target.path
 	case "Method":
 		return http.MethodGet
 	case "Proto", "Protocol", "Scheme":

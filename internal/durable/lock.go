@@ -12,8 +12,9 @@ var ErrLocked = errors.New("another process holds the lock")
 // Lock locks an open file until it is closed, or returns [ErrLocked].
 func Lock(f *os.File) error { return tryLock(f, syscall.LOCK_EX) }
 
-// IsLocked reports whether another process has locked an open file. If not, [Lock] fails in
-// other processes until the caller closes the file.
+// IsLocked reports whether another process has locked an open file. If no process has, IsLocked
+// takes a shared lock, with which [Lock] fails in other processes until the caller closes the
+// file.
 func IsLocked(f *os.File) (bool, error) {
 	err := tryLock(f, syscall.LOCK_SH)
 	if errors.Is(err, ErrLocked) {

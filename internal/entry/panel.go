@@ -295,10 +295,11 @@ func (s *Service) MayEnter(ctx context.Context, held session.Session, owner acco
 	return access.Check(demand, bearer, s.Clock()), nil
 }
 
-// HandOff returns the token of a handoff that carries owner's session with this token to a
-// panel. It is valid only in the browser that holds to.State there. If the session ended or got
-// a new token in between, HandOff returns [ErrSessionEnded].
-func (s *Service) HandOff(ctx context.Context, sessionToken string, owner account.Account, to session.Destination) (token secret.Text, err error) {
+// HandOff returns the token of a handoff that carries owner's session, whose token is
+// sessionToken, to a panel. The handoff is valid only in the browser that holds destination.State
+// on the panel's host. If the session ended or got a new token in between, HandOff returns
+// [ErrSessionEnded].
+func (s *Service) HandOff(ctx context.Context, sessionToken string, owner account.Account, destination session.Destination) (token secret.Text, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, owner.ID); err != nil {
 			return err
@@ -307,7 +308,7 @@ func (s *Service) HandOff(ctx context.Context, sessionToken string, owner accoun
 		if err != nil {
 			return err
 		}
-		token, err = session.HandOff(ctx, tx, held, to, s.Clock())
+		token, err = session.HandOff(ctx, tx, held, destination, s.Clock())
 		return err
 	})
 	if errors.Is(err, db.ErrNotFound) {

@@ -122,7 +122,7 @@ func UsedAt(ctx context.Context, q db.Querier, a authenticator.Authenticator) (t
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
 		return time.Time{}, fmt.Errorf("read last use of authenticator %s: %w", a.ID, err)
 	}
-	// Earlier versions store it with the authenticator.
+	// Earlier versions store the last use with the authenticator.
 	if a.LastUsedAt.After(used.Time) {
 		return a.LastUsedAt, nil
 	}
