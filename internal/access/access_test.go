@@ -96,14 +96,15 @@ func TestR32PolicyOnlyAddsToDemands(t *testing.T) {
 	}
 }
 
-// TestZeroValuesDeny holds F5: a value that was never set closes the route.
+// TestZeroValuesDeny checks rule F5 (docs/threat-model.md): a route whose requirement was never
+// set admits no request.
 func TestZeroValuesDeny(t *testing.T) {
 	var (
 		requirement Requirement
 		verdict     Verdict
 	)
 	if requirement != Closed || verdict != Deny || Check(Demand{Requirement: requirement}, Bearer{SignedIn: true}, testkit.Start) != Deny {
-		t.Error("a route without a requirement is open, or the zero verdict admits")
+		t.Errorf("zero requirement %d, zero verdict %d; want Closed, Deny, and a route with the zero requirement to refuse every session", requirement, verdict)
 	}
 }
 

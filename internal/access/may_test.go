@@ -7,8 +7,9 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 )
 
-// Every pair of roles and every action, D-I7. The table has, for each role and action, the roles
-// of the accounts that it may act on.
+// TestEveryPairOfRolesAndEveryAction checks rule D-I7 (docs/threat-model.md): a role acts only on
+// the accounts that it may act on. For each role and action, the table lists the roles of these
+// accounts.
 func TestEveryPairOfRolesAndEveryAction(t *testing.T) {
 	var (
 		all     = account.Roles()

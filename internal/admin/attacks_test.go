@@ -112,7 +112,7 @@ func TestAttackD14EveryRoleAsksForEveryAccount(t *testing.T) {
 	})
 }
 
-// Case D-11: what isn't a form that this person submitted just now.
+// Case D-11: a request that isn't a form which this person submitted just now changes nothing.
 func TestAttackD11ForgedStaleAndReplayedForms(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, root := addPerson(t, p, "root1", account.Administrator)
@@ -145,7 +145,7 @@ func TestAttackD11ForgedStaleAndReplayedForms(t *testing.T) {
 			t.Errorf("proofs of 11 minutes ago: to %s, want %s", got.Location, want)
 		}
 
-		// The proof of a session ends with the role: the same form once more, after a demotion.
+		// Fresh proofs don't help once the role is gone: submit the same form after a demotion.
 		root1, err := account.ByName(t.Context(), p.DB.Reader(), "root1")
 		testkit.Check(t, err)
 		testkit.Check(t, p.Manage.Accounts.SetRole(t.Context(), manage.CommandLine(), root1, account.Member))
@@ -153,8 +153,9 @@ func TestAttackD11ForgedStaleAndReplayedForms(t *testing.T) {
 	})
 }
 
-// With a right password alone, a session of an account with a role that has two-factor
-// authentication doesn't exist; one of an account without it sees nothing.
+// A session with a password alone can't use a role. If two-factor authentication is on, a
+// password alone begins no session. If it is off, the pages of the role lead to the wizard that
+// turns it on.
 func TestARoleNeedsTwoFactors(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		a := p.AddAccount(t, "root1")
@@ -221,7 +222,8 @@ func demoteEachOther(t *testing.T, nodes []*portal.Portal, rounds int) {
 	}
 }
 
-// D-I8: the last enabled administrator can't be raced.
+// D-I8: administrators who demote each other at the same time can't remove the last one that is
+// enabled.
 func TestAdministratorsWhoDemoteEachOther(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {

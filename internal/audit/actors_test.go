@@ -127,7 +127,7 @@ func TestVersion12CannotSealTheSecondForm(t *testing.T) {
 	})
 }
 
-// The first uses come together, from many nodes.
+// Many writers append the first events of the second form at the same time.
 func TestFirstActorsAtOnce(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const writers, each = 8, 5
@@ -156,11 +156,12 @@ func TestFirstActorsAtOnce(t *testing.T) {
 	})
 }
 
-// addBoth appends n events, the second and every other one with fields of the second form.
-func addBoth(t *testing.T, d *db.DB, from time.Time, n int) {
+// addBoth appends n events, the first at the time start and the others a minute apart. The
+// second, fourth and so on have the second form.
+func addBoth(t *testing.T, d *db.DB, start time.Time, n int) {
 	t.Helper()
 	for i := range n {
-		at := from.Add(time.Duration(i) * time.Minute)
+		at := start.Add(time.Duration(i) * time.Minute)
 		if i%2 == 0 {
 			add(t, d, at, 1)
 		} else {

@@ -103,12 +103,11 @@ func (f thief) store(ctx context.Context, tx *db.Tx, chain []Event) error {
 	return err
 }
 
-// forged returns the genuine chain up to the place before, followed by events up to
-// the place until that the key of ring seals: those of the log with another address,
-// then new ones.
-func (f thief) forged(ring *secret.Ring, before, until int64) []Event {
-	chain := append([]Event(nil), f.log[:before]...)
-	for seq := before + 1; seq <= until; seq++ {
+// forged returns the genuine chain up to the place last, followed by events that the key of ring
+// seals, up to the place end: first the events of the log with another address, then new ones.
+func (f thief) forged(ring *secret.Ring, last, end int64) []Event {
+	chain := append([]Event(nil), f.log[:last]...)
+	for seq := last + 1; seq <= end; seq++ {
 		e := Event{ID: fmt.Sprint("forged", seq), At: testkit.Start, Actor: ByOwner, Kind: SignedIn, Outcome: Done}
 		if seq <= int64(len(f.log)) {
 			e = f.log[seq-1]

@@ -39,13 +39,13 @@ func TestPruningLeavesASignedCheckpoint(t *testing.T) {
 		sealAll(t, d, ring)
 		prune(60, 13)
 		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 || report.Pruned.Seq != 21 {
-			t.Errorf("when all is pruned Verify returns %+v, %v", report, err)
+			t.Errorf("when all is pruned Verify returns %+v, %v; want no events, and a checkpoint at 21", report, err)
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, report.Pruned); err != nil {
-			t.Errorf("with the head of an old checkpoint Verify returns %v", err)
+			t.Errorf("with the head of an old checkpoint Verify returns %v, want nil", err)
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, head); err == nil || !strings.Contains(err.Error(), "older than audit.keep") {
-			t.Errorf("with a pruned head Verify returns %v", err)
+			t.Errorf("with a pruned head Verify returns %v, want \"older than audit.keep\"", err)
 		}
 		add(t, d, testkit.Start, 2)
 		sealAll(t, d, ring)

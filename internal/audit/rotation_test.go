@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// A hand-over re-signs the last checkpoint with the new key, so that it can't be replaced with an
-// old key. Retention then continues.
+// [HandOver] signs the last checkpoint again with the new key, so that a checkpoint signed with
+// an old key can't replace it. Retention then continues.
 func TestCheckpointsAreHandedOver(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRings(t, d)

@@ -13,12 +13,12 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// add appends n events, one a minute, the first at from.
-func add(t *testing.T, d *db.DB, from time.Time, n int) {
+// add appends n events, the first at the time start and the others a minute apart.
+func add(t *testing.T, d *db.DB, start time.Time, n int) {
 	t.Helper()
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
 		for i := range n {
-			e := Event{At: from.Add(time.Duration(i) * time.Minute), AccountID: "a", Actor: ByOwner, Kind: SignedIn, Number: i, Address: "192.0.2.1", AuthenticatorID: "phone"}
+			e := Event{At: start.Add(time.Duration(i) * time.Minute), AccountID: "a", Actor: ByOwner, Kind: SignedIn, Number: i, Address: "192.0.2.1", AuthenticatorID: "phone"}
 			if err := Append(t.Context(), tx, e); err != nil {
 				return err
 			}
@@ -77,7 +77,7 @@ func TestSealedLogVerifies(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
 		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 {
-			t.Fatalf("empty log: %+v, %v", report, err)
+			t.Fatalf("empty log: Verify returns %+v, %v; want no events", report, err)
 		}
 		add(t, d, testkit.Start, 2*Batch+5)
 		if oldest, err := Waiting(t.Context(), d.Reader()); err != nil || oldest.IsZero() {
@@ -94,20 +94,20 @@ func TestSealedLogVerifies(t *testing.T) {
 		for _, want := range []Head{{}, head, last} {
 			report, err := Verify(t.Context(), d.Reader(), ring, want)
 			if err != nil || report.Events != 2*Batch+6 || !report.Head.Equal(last) {
-				t.Errorf("with the head %s Verify returns %+v, %v", want, report, err)
+				t.Errorf("with the head %s Verify returns %+v, %v; want %d events and the head %s", want, report, err, 2*Batch+6, last)
 			}
 		}
 		events := all(t, d)
 		if len(events) != 2*Batch+7 {
-			t.Fatalf("%d events", len(events))
+			t.Fatalf("%d events, want %d", len(events), 2*Batch+7)
 		}
 		for i, e := range events[:2*Batch+6] {
 			if e.Seq != int64(i)+1 {
-				t.Fatalf("event %d has the number %d", i, e.Seq)
+				t.Fatalf("event %d has the number %d, want %d", i, e.Seq, i+1)
 			}
 		}
 		if e := events[2*Batch+6]; e.Seq != 0 || e.MAC != nil || e.AuthenticatorID != "phone" {
-			t.Errorf("the unsealed event reads back as %+v", e)
+			t.Errorf("the unsealed event reads back as %+v; want no number and no MAC, and the authenticator phone", e)
 		}
 	})
 }

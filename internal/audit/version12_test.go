@@ -95,7 +95,8 @@ func TestLogOfVersion12Verifies(t *testing.T) {
 	}
 }
 
-// A program that is too old for the database may not know all that there is to sign.
+// A program that is too old for the database may not know every field that must be signed, so it
+// seals nothing.
 func TestTooOldProgramSealsNothing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRings(t, d)

@@ -13,9 +13,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// proofAt returns a proof made at the time after, counted from [testkit.Start].
-func proofAt(k Kind, id string, after time.Duration) Proof {
-	return Proof{Kind: k, ID: id, At: testkit.Start.Add(after)}
+// proofAt returns a proof made at [testkit.Start] plus offset.
+func proofAt(k Kind, id string, offset time.Duration) Proof {
+	return Proof{Kind: k, ID: id, At: testkit.Start.Add(offset)}
 }
 
 func TestMergeReplacesOlderProofs(t *testing.T) {

@@ -174,7 +174,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 	}
 }
 
-// A server that was killed leaves files with temporary names beside them.
+// A server that was killed leaves files with temporary names beside the certificates.
 func TestLeftOverCertificatesAreRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -30,7 +30,7 @@ func TestAuditShowsWhoActedAndWhy(t *testing.T) {
 			for _, args := range []string{"audit export", "audit list --account gone --json"} {
 				code, out, errs := call(environ, "", strings.Fields(args)...)
 				if code != 0 {
-					t.Fatalf("%s: %d\n%s", args, code, errs)
+					t.Fatalf("%s: exit code %d, want 0, got\n%s", args, code, errs)
 				}
 				with := 0
 				for _, one := range objects(t, out) {

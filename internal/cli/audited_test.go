@@ -95,7 +95,7 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 					args[i] = file
 				}
 				if code, out, errs := call(environ, "a long password of ada\n", args...); code != 0 {
-					t.Fatalf("%v: %d\n%s%s", args, code, out, errs)
+					t.Fatalf("%v: exit code %d, want 0, got\n%s%s", args, code, out, errs)
 				}
 				want = append(want, one.events...)
 			}
@@ -106,7 +106,7 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 			if engine == "sqlite" {
 				environ[1] = "SALLYPORT_DATA_DIR=" + dirWithRing(t, environ[1])
 				if code, out, errs := call(environ, "", "restore", file); code != 0 {
-					t.Fatalf("restore: %d\n%s%s", code, out, errs)
+					t.Fatalf("restore: exit code %d, want 0, got\n%s%s", code, out, errs)
 				}
 				if got := exportedEvents(t, environ, file); !slices.Contains(got, "restored - FILE 0") {
 					t.Errorf("events after a restore: %q", got)
@@ -121,7 +121,7 @@ func exportedEvents(t *testing.T, environ []string, file string) []string {
 	t.Helper()
 	code, out, errs := call(environ, "", "audit", "export")
 	if code != 0 {
-		t.Fatalf("audit export: %d\n%s", code, errs)
+		t.Fatalf("audit export: exit code %d, want 0, got\n%s", code, errs)
 	}
 	var lines []exportedEvent
 	for line := range strings.Lines(out) {

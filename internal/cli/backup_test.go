@@ -54,10 +54,10 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code, out, errs := call(otherEnviron, "", "restore", file, "--identity", identities); code != 0 || !strings.Contains(out, "The database was restored") {
-		t.Fatalf("restore: %d\n%s%s", code, out, errs)
+		t.Fatalf("restore: exit code %d, want 0 and \"The database was restored\", got\n%s%s", code, out, errs)
 	}
 	if code, out, errs := call(otherEnviron, "", "account", "list"); code != 0 || !strings.Contains(out, "ada") {
-		t.Errorf("account list: %d\n%s%s", code, out, errs)
+		t.Errorf("account list: exit code %d, want 0 and \"ada\", got\n%s%s", code, out, errs)
 	}
 	wantFailure("there is a database in "+other, "restore", file, "--identity", identities)
 }
@@ -75,10 +75,10 @@ func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
 	}
 	code, out, errs := call(environ, "", "key", "check")
 	if code != exitFailed || !strings.Contains(out, "passwords.phc of row") || !strings.Contains(errs, "put back a copy of the key ring") {
-		t.Errorf("key check: %d\n%s%s", code, out, errs)
+		t.Errorf("key check: exit code %d, want 1, got\n%s%s", code, out, errs)
 	}
 	if code, _, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || !strings.Contains(errs, "nothing was dropped") {
-		t.Errorf("key rotate --drop: %d\n%s", code, errs)
+		t.Errorf("key rotate --drop: exit code %d, want 1 and \"nothing was dropped\", got\n%s", code, errs)
 	}
 }
 
@@ -106,7 +106,7 @@ func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
 	} {
 		file := filepath.Join(t.TempDir(), "backup.age")
 		if code, out, errs := call(environ, "", append([]string{"backup", file}, test.args...)...); code != 0 {
-			t.Fatalf("%s: %d\n%s%s", name, code, out, errs)
+			t.Fatalf("%s: exit code %d, want 0, got\n%s%s", name, code, out, errs)
 		}
 		for identity, want := range map[age.Identity]bool{test.opens: true, test.closed: false} {
 			f, err := os.Open(file)
@@ -123,7 +123,7 @@ func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
 	// log.
 	code, out, errs := call(environ, "", "backup", filepath.Join(t.TempDir(), "backup.age"), "--recipient", named.String())
 	if code != exitUsage || !strings.Contains(errs, "is an age secret key") || strings.Contains(out+errs, named.String()) {
-		t.Errorf("secret key as recipient: %d\n%s%s", code, out, errs)
+		t.Errorf("secret key as recipient: exit code %d, want 2 and \"is an age secret key\", got\n%s%s", code, out, errs)
 	}
 }
 

@@ -134,7 +134,7 @@ func environWithPortal(t *testing.T, engine string) []string {
 	t.Helper()
 	environ := environFor(t, engine)
 	if code, _, errs := call(environ, "", "init"); code != 0 {
-		t.Fatalf("init: %d\n%s", code, errs)
+		t.Fatalf("init: exit code %d, want 0, got\n%s", code, errs)
 	}
 	return environ
 }
@@ -187,7 +187,7 @@ func TestAttack144SecondServerOnOneSQLiteFileIsRefused(t *testing.T) {
 	start(t, environ, "serve").waitFor(t, "Sallyport is at")
 	code, _, errs := call(append(environ, "SALLYPORT_LISTEN="+testkit.FreeAddress(t)), "", "serve")
 	if code != exitFailed || !strings.Contains(errs, "another sallyport serves this database") {
-		t.Errorf("second server: %d\n%s", code, errs)
+		t.Errorf("second server: exit code %d, want 1 and \"another sallyport serves this database\", got\n%s", code, errs)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestDemoPrintsItsURLsAndLeavesNoFiles(t *testing.T) {
 			return false
 		})
 		if code := demo.end(); code != 0 {
-			t.Errorf("%v ended with %d\n%s", args, code, demo.err)
+			t.Errorf("%v ended with exit code %d, want 0, got\n%s", args, code, demo.err)
 		}
 		left, err := os.ReadDir(temporary)
 		if err != nil || len(left) > 0 {
@@ -233,12 +233,12 @@ func TestFaultyConfigurationIsExitCode2WithEveryFault(t *testing.T) {
 	for _, args := range [][]string{{"config", "check"}, {"serve"}, {"account", "list"}} {
 		code, _, errs := call(nil, "", append([]string{"--config", file}, args...)...)
 		if code != exitUsage || !strings.Contains(errs, file+":1: listn") || !strings.Contains(errs, file+":3: session.idle") {
-			t.Errorf("%v: %d\n%s", args, code, errs)
+			t.Errorf("%v: exit code %d, want 2, got\n%s", args, code, errs)
 		}
 	}
 	code, out, errs := call([]string{"SALLYPORT_PUBLIC_URL=https://auth.example.com"}, "", "config", "check")
 	if code != 0 || !strings.Contains(out, "https://auth.example.com") {
-		t.Errorf("config check: %d\n%s%s", code, out, errs)
+		t.Errorf("config check: exit code %d, want 0 and \"https://auth.example.com\", got\n%s%s", code, out, errs)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestDatabaseOfANewerVersionIsExitCode2(t *testing.T) {
 			for _, command := range []string{"serve", "account list", "audit verify"} {
 				code, _, errs := call(environ, "", strings.Fields(command)...)
 				if code != exitUsage || !strings.Contains(errs, "install the newer version here") {
-					t.Errorf("%s: %d\n%s", command, code, errs)
+					t.Errorf("%s: exit code %d, want 2 and \"install the newer version here\", got\n%s", command, code, errs)
 				}
 			}
 		})
@@ -272,17 +272,17 @@ func TestDefaultConfigurationIsAConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code, _, errs := call([]string{"SALLYPORT_CONFIG=" + file}, "", "config", "check"); code != 0 {
-		t.Errorf("config check of the default: %d\n%s", code, errs)
+		t.Errorf("config check of the default: exit code %d, want 0, got\n%s", code, errs)
 	}
 }
 
 func TestUnknownCommandIsExitCode2(t *testing.T) {
 	code, _, errs := call(nil, "", "frobnicate")
 	if code != exitUsage || !strings.Contains(errs, "--help") {
-		t.Errorf("%d\n%s", code, errs)
+		t.Errorf("exit code %d, want 2 and \"--help\", got\n%s", code, errs)
 	}
 	if code, out, _ := call(nil, "", "--help"); code != 0 || !strings.Contains(out, "serve") {
-		t.Errorf("--help: %d\n%s", code, out)
+		t.Errorf("--help: exit code %d, want 0 and \"serve\", got\n%s", code, out)
 	}
 }
 
@@ -303,7 +303,7 @@ func TestServeRefusesAKeyRingThatIsMissingOrForeign(t *testing.T) {
 			}
 			code, _, errs := call(environ, "", "serve")
 			if code != exitFailed || !strings.Contains(errs, "no key ring at "+ring) {
-				t.Errorf("missing ring: %d\n%s", code, errs)
+				t.Errorf("missing ring: exit code %d, want 1, got\n%s", code, errs)
 			}
 			other := filepath.Join(t.TempDir(), "other")
 			if code, _, errs := call([]string{"SALLYPORT_DATA_DIR=" + other}, "", "init"); code != 0 {
@@ -314,7 +314,7 @@ func TestServeRefusesAKeyRingThatIsMissingOrForeign(t *testing.T) {
 			}
 			code, _, errs = call(environ, "", "serve")
 			if code != exitFailed || !strings.Contains(errs, "not the one that this database was written with") {
-				t.Errorf("foreign ring: %d\n%s", code, errs)
+				t.Errorf("foreign ring: exit code %d, want 1 and \"not the one that this database was written with\", got\n%s", code, errs)
 			}
 		})
 	}

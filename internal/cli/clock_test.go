@@ -16,7 +16,7 @@ func TestClockShowsTheMarkOfARunningServer(t *testing.T) {
 			t.Parallel()
 			environ := environWithPortal(t, engine)
 			if code, out, errs := call(environ, "", "clock", "show"); code != 0 || !strings.Contains(out, "never") {
-				t.Fatalf("before the server started: %d\n%s%s", code, out, errs)
+				t.Fatalf("before the server started: exit code %d, want 0 and \"never\", got\n%s%s", code, out, errs)
 			}
 			running := start(t, environ, "serve")
 			url := running.waitFor(t, `Sallyport is at (\S+)`)[1]
@@ -30,10 +30,10 @@ func TestClockShowsTheMarkOfARunningServer(t *testing.T) {
 			}
 			code, out, errs := call(environ, "", "clock", "show")
 			if code != 0 || strings.Contains(out, "never") || !strings.Contains(out, "taken") {
-				t.Errorf("while the server runs: %d\n%s%s", code, out, errs)
+				t.Errorf("while the server runs: exit code %d, want 0 and \"taken\", got\n%s%s", code, out, errs)
 			}
 			if code, _, errs := call(environ, "", "clock", "accept"); code != 0 {
-				t.Errorf("accept: %d %s", code, errs)
+				t.Errorf("accept: exit code %d, want 0, got %s", code, errs)
 			}
 		})
 	}

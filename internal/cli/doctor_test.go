@@ -25,7 +25,7 @@ func TestDoctorFindsOnlyTheSharedHostInTheDemo(t *testing.T) {
 	}
 	code, out, errs := call(nil, "", "doctor", "--config", file)
 	if code != 0 || !strings.Contains(out, "host.shared") || !strings.HasSuffix(out, ": 1 advice.\n") || strings.Contains(out, "OPEN") {
-		t.Errorf("exit code %d\n%s%s", code, out, errs)
+		t.Errorf("exit code %d, want 0 and \"host.shared\", got\n%s%s", code, out, errs)
 	}
 }
 
@@ -41,7 +41,7 @@ func TestDoctorRefusesFlagsThatItCanNotUse(t *testing.T) {
 	} {
 		code, out, errs := call([]string{"SALLYPORT_CONFIG=" + file}, "", append([]string{"doctor"}, args...)...)
 		if code != exitUsage || out != "" || errs == "" {
-			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
+			t.Errorf("%v: exit code %d, want 2, got\n%s%s", args, code, out, errs)
 		}
 	}
 }

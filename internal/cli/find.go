@@ -34,8 +34,8 @@ func findConfig(flag string, environ, defaults []string) string {
 	for _, path := range defaults {
 		// Lstat, because a broken symbolic link counts as a file too.
 		_, err := os.Lstat(path)
-		// "sudo -u sallyport" keeps the working directory, for example /root, which that
-		// user may not search.
+		// "sudo -u sallyport" keeps the working directory, for example /root, which that user has
+		// no permission to search.
 		hidden := path == ownConfig && errors.Is(err, fs.ErrPermission)
 		if !errors.Is(err, fs.ErrNotExist) && !hidden {
 			return path
@@ -84,7 +84,8 @@ func (r *run) describeConfig(cfg config.Config) string {
 	return fmt.Sprintf("There is no configuration file (%s), so the defaults are in force; data is kept in %s", strings.Join(r.configPaths, ", "), absolute(cfg.DataDir))
 }
 
-// adviseOnConfig prints the owner of the configuration file if this user may not read it.
+// adviseOnConfig prints the owner of the configuration file if this user has no permission to
+// read it.
 func (r *run) adviseOnConfig() {
 	f, err := os.Open(r.configFile)
 	if err == nil {
@@ -97,8 +98,8 @@ func (r *run) adviseOnConfig() {
 	fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as a user who may read it: sudo -u %s sallyport …\n", path, owner, userName(os.Geteuid()), owner)
 }
 
-// adviseOnOwner prints the owner of a file of the data directory, and what to run, if err
-// says that this user may not open that file.
+// adviseOnOwner prints the owner of a file of the data directory, and what to run, if err says
+// that this user has no permission to open that file.
 func (r *run) adviseOnOwner(err error) { r.adviseOnOwnerAs(err, userName(os.Geteuid())) }
 
 func (r *run) adviseOnOwnerAs(err error, me string) {

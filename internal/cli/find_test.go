@@ -54,7 +54,7 @@ func TestCommandsCreateNothingInAnEmptyFolder(t *testing.T) {
 		}
 		if slices.Contains(needNoPortal, leaf.name) {
 			if code != 0 {
-				t.Errorf("%s: %d\n%s", leaf.name, code, errs)
+				t.Errorf("%s: exit code %d, want 0, got\n%s", leaf.name, code, errs)
 			}
 			continue
 		}
@@ -82,7 +82,7 @@ func TestCommandsCreateNoPortalForAConfiguration(t *testing.T) {
 			for _, args := range [][]string{{"account", "list"}, {"account", "invite", "ada"}, {"group", "add", "ops"}, {"clock", "show"}, {"audit", "verify"}} {
 				code, _, errs := call(environ, "", args...)
 				if code != exitFailed || !strings.Contains(errs, "there is no portal in ") || !strings.Contains(errs, "sallyport init") {
-					t.Errorf("%v: %d\n%s", args, code, errs)
+					t.Errorf("%v: exit code %d, want 1, got\n%s", args, code, errs)
 				}
 				if _, err := os.Stat(dir); err == nil {
 					t.Fatalf("%v made %s", args, dir)
@@ -90,26 +90,26 @@ func TestCommandsCreateNoPortalForAConfiguration(t *testing.T) {
 			}
 			code, out, errs := call(environ, "", "init")
 			if code != 0 || !strings.Contains(out, "Made the data directory "+dir+"\n") || !strings.Contains(out, "Made the key ring "+dir+"/keyring\n") || !strings.Contains(out, "copy of the key ring") {
-				t.Fatalf("init: %d\n%s%s", code, out, errs)
+				t.Fatalf("init: exit code %d, want 0 and \"copy of the key ring\", got\n%s%s", code, out, errs)
 			}
 			if want := map[string]string{"sqlite": "Made the database " + dir + "/sallyport.db\n", "postgres": "Made the schema in the PostgreSQL database\n"}[engine]; !strings.Contains(out, want) {
 				t.Errorf("init doesn't say %q:\n%s", want, out)
 			}
 			if code, out, errs := call(environ, "", "account", "list"); code != 0 {
-				t.Errorf("account list: %d\n%s%s", code, out, errs)
+				t.Errorf("account list: exit code %d, want 0, got\n%s%s", code, out, errs)
 			}
 			ring, err := os.ReadFile(filepath.Join(dir, "keyring"))
 			must(t, err)
 			code, out, errs = call(environ, "", "init")
 			if code != 0 || strings.Contains(out, "Made") || strings.Count(out, "was there already") != 3 {
-				t.Errorf("second init: %d\n%s%s", code, out, errs)
+				t.Errorf("second init: exit code %d, want 0, got\n%s%s", code, out, errs)
 			}
 			if after, err := os.ReadFile(filepath.Join(dir, "keyring")); err != nil || !bytes.Equal(ring, after) {
 				t.Error("a second init changed the key ring", err)
 			}
 			must(t, os.Remove(filepath.Join(dir, "keyring")))
 			if code, _, errs := call(environ, "", "account", "list"); code != exitFailed || !strings.Contains(errs, "there is no key ring at "+dir) {
-				t.Errorf("without the key ring: %d\n%s", code, errs)
+				t.Errorf("without the key ring: exit code %d, want 1, got\n%s", code, errs)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "keyring")); err == nil {
 				t.Error("a command created a key ring")
@@ -147,12 +147,12 @@ func TestConfigurationIsFoundInOneOrder(t *testing.T) {
 	// If a file exists but can't be read, the next path isn't used instead.
 	must(t, os.Symlink("nowhere", ownConfig))
 	if code, _, errs := callWithPaths(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig+": no such file") {
-		t.Errorf("a broken symbolic link: %d\n%s", code, errs)
+		t.Errorf("a broken symbolic link: exit code %d, want 2, got\n%s", code, errs)
 	}
 	must(t, os.Remove(ownConfig))
 	must(t, os.Mkdir(ownConfig, 0o700))
 	if code, _, errs := callWithPaths(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig) {
-		t.Errorf("a folder: %d\n%s", code, errs)
+		t.Errorf("a folder: exit code %d, want 2, got\n%s", code, errs)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestServeSaysWhichConfigurationIsInForce(t *testing.T) {
 		c := startWithPaths(t, []string{ownConfig}, environ, "serve")
 		c.waitFor(t, "Sallyport is at")
 		if code := c.end(); code != 0 {
-			t.Fatalf("serve: %d\n%s", code, c.err)
+			t.Fatalf("serve: exit code %d, want 0, got\n%s", code, c.err)
 		}
 		return c.out.String()
 	}
@@ -178,7 +178,7 @@ func TestServeSaysWhichConfigurationIsInForce(t *testing.T) {
 	}
 	// Other commands in the same folder need no --config.
 	if code, _, errs := callWithPaths([]string{ownConfig}, nil, "account", "list"); code != 0 {
-		t.Errorf("account list: %d\n%s", code, errs)
+		t.Errorf("account list: exit code %d, want 0, got\n%s", code, errs)
 	}
 }
 

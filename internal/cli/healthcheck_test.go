@@ -13,7 +13,7 @@ func TestHealthcheckQueriesTheRunningServer(t *testing.T) {
 			t.Parallel()
 			environ := append(environFor(t, engine), "SALLYPORT_PUBLIC_URL=https://auth.example.com", "SALLYPORT_TRUSTED_PROXIES=192.0.2.1")
 			if code, out, errs := call(environ, "", "healthcheck"); code != exitFailed || out != "" || !strings.Contains(errs, "doesn't answer") {
-				t.Errorf("no server: %d\n%s%s", code, out, errs)
+				t.Errorf("no server: exit code %d, want 1 and \"doesn't answer\", got\n%s%s", code, out, errs)
 			}
 			c := start(t, environ, "serve")
 			c.waitFor(t, "Sallyport is at")
@@ -21,11 +21,11 @@ func TestHealthcheckQueriesTheRunningServer(t *testing.T) {
 			for _, listen := range []string{strings.TrimPrefix(environ[0], "SALLYPORT_LISTEN="), "0.0.0.0:" + port, ":" + port} {
 				code, out, errs := call(append(environ, "SALLYPORT_LISTEN="+listen), "", "healthcheck")
 				if code != 0 || !strings.Contains(out, "key_ring: ok\n") {
-					t.Errorf("%s: %d\n%s%s", listen, code, out, errs)
+					t.Errorf("%s: exit code %d, want 0, got\n%s%s", listen, code, out, errs)
 				}
 			}
 			if code, out, errs := call(environ, "", "healthcheck", "--live"); code != 0 || out != "ok\n" {
-				t.Errorf("--live: %d\n%s%s", code, out, errs)
+				t.Errorf("--live: exit code %d, want 0, got\n%s%s", code, out, errs)
 			}
 		})
 	}
@@ -36,7 +36,7 @@ func TestHealthcheckFailsWhileTheServerDrains(t *testing.T) {
 	c := start(t, environ, "serve")
 	c.waitFor(t, "Sallyport is at")
 	if code, _, errs := call(environ, "", "healthcheck"); code != 0 {
-		t.Fatalf("before it drains: %d\n%s", code, errs)
+		t.Fatalf("before it drains: exit code %d, want 0, got\n%s", code, errs)
 	}
 	c.stop() // it drains: /readyz answers 503, /healthz still answers 200
 	for !strings.Contains(c.err.String(), "draining") {
@@ -48,11 +48,11 @@ func TestHealthcheckFailsWhileTheServerDrains(t *testing.T) {
 			break
 		}
 		if code != 0 {
-			t.Fatalf("while it drains: %d\n%s", code, errs)
+			t.Fatalf("while it drains: exit code %d, want 0, got\n%s", code, errs)
 		}
 	}
 	if code, _, errs := call(environ, "", "healthcheck", "--live"); code != 0 {
-		t.Errorf("--live: %d\n%s", code, errs)
+		t.Errorf("--live: exit code %d, want 0, got\n%s", code, errs)
 	}
 }
 
@@ -62,6 +62,6 @@ func TestHealthcheckUsesTLS(t *testing.T) {
 	c := start(t, environ, "serve")
 	c.waitFor(t, "Sallyport is at https://")
 	if code, out, errs := call(environ, "", "healthcheck"); code != 0 || !strings.Contains(out, "key_ring: ok\n") {
-		t.Errorf("%d\n%s%s", code, out, errs)
+		t.Errorf("exit code %d, want 0, got\n%s%s", code, out, errs)
 	}
 }

@@ -79,20 +79,20 @@ func TestHelpIsFoundInEveryWay(t *testing.T) {
 	for _, args := range [][]string{{"help", "account", "add"}, {"account", "add", "-h"}, {"account", "--help", "add"}} {
 		code, out, errs := call(nil, "", args...)
 		if code != 0 || errs != "" || out != want && args[0] != "account" {
-			t.Errorf("%v: %d\n%s%s", args, code, out, errs)
+			t.Errorf("%v: exit code %d, want 0, got\n%s%s", args, code, out, errs)
 		}
 	}
 	_, whole, _ := call(nil, "", "--help")
 	if code, out, _ := call(nil, "", "help"); code != 0 || out != whole {
-		t.Errorf("help: %d\n%s", code, out)
+		t.Errorf("help: exit code %d, want 0, got\n%s", code, out)
 	}
 	if code, _, errs := call(nil, "", "help", "account", "frobnicate"); code != exitUsage || !strings.Contains(errs, "sallyport account --help") {
-		t.Errorf("help of an unknown command: %d\n%s", code, errs)
+		t.Errorf("help of an unknown command: exit code %d, want 2 and \"sallyport account --help\", got\n%s", code, errs)
 	}
 	_, version, _ := call(nil, "", "version")
 	for _, flag := range []string{"--version", "-v"} {
 		if code, out, errs := call(nil, "", flag); code != 0 || out != version || errs != "" {
-			t.Errorf("%s: %d, %q, %q", flag, code, out, errs)
+			t.Errorf("%s: exit code %d, want 0, got %q, %q", flag, code, out, errs)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestUsageErrorsNameTheCommand(t *testing.T) {
 	} {
 		code, out, errs := call(nil, "", strings.Fields(test.args)...)
 		if code != exitUsage || out != "" {
-			t.Errorf("%q: %d, %q", test.args, code, out)
+			t.Errorf("%q: exit code %d, want 2, got %q", test.args, code, out)
 		}
 		for _, want := range test.want {
 			if !strings.Contains(errs, want) {
@@ -161,7 +161,7 @@ func TestManualPagesHaveEveryCommandAndLint(t *testing.T) {
 	for _, page := range []string{commandPage, configPage} {
 		code, out, errs := call(nil, "", "man", page)
 		if code != 0 {
-			t.Fatalf("man %s: %d\n%s", page, code, errs)
+			t.Fatalf("man %s: exit code %d, want 0, got\n%s", page, code, errs)
 		}
 		lint := exec.Command("mandoc", "-Tlint", "-Wwarning")
 		lint.Stdin = strings.NewReader(out)

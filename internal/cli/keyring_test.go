@@ -86,7 +86,7 @@ func TestKeysChangeIfSallyportCanOnlyReadTheRing(t *testing.T) {
 				run("spare", "key", "list")
 				// The running server doesn't have the new key.
 				if code, out, errs := call(environ, "", "key", "rotate"); code != exitFailed || out != "" || !strings.Contains(errs, "restart them") {
-					t.Fatalf("rotate before the server has the key: %d\n%s%s", code, out, errs)
+					t.Fatalf("rotate before the server has the key: exit code %d, want 1 and \"restart them\", got\n%s%s", code, out, errs)
 				}
 				if running.end() != 0 {
 					t.Errorf("serve: %s", running.err)
@@ -95,7 +95,7 @@ func TestKeysChangeIfSallyportCanOnlyReadTheRing(t *testing.T) {
 				waitUntilServing(t, running)
 				rotated := run("1 secret was sealed again", "key", "rotate")
 				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || withoutPositions(out) != withoutPositions(rotated) || !strings.Contains(errs, "store the ring first") {
-					t.Errorf("drop before the ring is stored: %d\n%s%s", code, out, errs)
+					t.Errorf("drop before the ring is stored: exit code %d, want 1 and \"store the ring first\", got\n%s%s", code, out, errs)
 				}
 				store(rotated)
 				run("old", "key", "list")
@@ -140,21 +140,21 @@ func TestBackupAndRestoreWithAnExternalRing(t *testing.T) {
 		{"keep a copy of the key ring in the systemd credential ring elsewhere", []string{"backup", backup}},
 	} {
 		if code, out, errs := call(environ, "a long password of ada\n", step.args...); code != 0 || !strings.Contains(out, step.want) {
-			t.Fatalf("%v: %d\n%s%s", step.args, code, out, errs)
+			t.Fatalf("%v: exit code %d, want 0, got\n%s%s", step.args, code, out, errs)
 		}
 	}
 	// A new machine, which has only the credential.
 	environ[1] = "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "new", "data")
 	if code, out, errs := call(environ, "", "restore", backup); code != 0 {
-		t.Fatalf("restore: %d\n%s%s", code, out, errs)
+		t.Fatalf("restore: exit code %d, want 0, got\n%s%s", code, out, errs)
 	}
 	if code, out, errs := call(environ, "", "account", "list"); code != 0 || !strings.Contains(out, "ada") {
-		t.Errorf("account list: %d\n%s%s", code, out, errs)
+		t.Errorf("account list: exit code %d, want 0 and \"ada\", got\n%s%s", code, out, errs)
 	}
 	// The demo has a key ring of its own and ignores the configuration.
 	demo := start(t, environ, "demo", "--listen", testkit.FreeAddress(t))
 	demo.waitFor(t, `Open +(\S+)`)
 	if code := demo.end(); code != 0 {
-		t.Errorf("demo: %d\n%s", code, demo.err)
+		t.Errorf("demo: exit code %d, want 0, got\n%s", code, demo.err)
 	}
 }

@@ -39,7 +39,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 				"account disable eve", "group add ops", "group join ops ada", "pass add ada nightly --panel http://panel.test --path /api/",
 			} {
 				if code, _, errs := call(environ, "a long password of hers\n", strings.Fields(args)...); code != 0 {
-					t.Fatalf("%s: %d\n%s", args, code, errs)
+					t.Fatalf("%s: exit code %d, want 0, got\n%s", args, code, errs)
 				}
 			}
 			lists := map[string][]string{ // command to its objects, printed with variable values replaced
@@ -53,7 +53,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 			for args, want := range lists {
 				code, out, errs := call(environ, "", append(strings.Fields(args), "--json")...)
 				if code != 0 || errs != "" {
-					t.Errorf("%s: %d\n%s", args, code, errs)
+					t.Errorf("%s: exit code %d, want 0, got\n%s", args, code, errs)
 				}
 				var got []string
 				for _, one := range objects(t, out) {
@@ -124,7 +124,7 @@ func TestRemovingAnAccountAsksOnATerminal(t *testing.T) {
 		t.Fatal(errs)
 	}
 	if code, _, errs := call(environ, "ada\n", "account", "remove", "ada"); code != exitUsage || !strings.Contains(errs, "add --yes") {
-		t.Errorf("without a terminal: %d\n%s", code, errs)
+		t.Errorf("without a terminal: exit code %d, want 2 and \"add --yes\", got\n%s", code, errs)
 	}
 	person, program := openTerminal(t)
 	for _, step := range []struct {

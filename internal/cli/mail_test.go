@@ -33,23 +33,23 @@ func TestMailTestPrintsTheDialogue(t *testing.T) {
 		}
 	}
 	if mails := server.Mails(); code != 0 || errs != "" || strings.Contains(out, "hunter2") || len(mails) != 1 || !mails[0].Accepted {
-		t.Errorf("exit code %d, mails %+v\n%s%s", code, mails, out, errs)
+		t.Errorf("exit code %d, want 0, got mails %+v\n%s%s", code, mails, out, errs)
 	}
 
 	server.Answer(smtpd.Script{Rcpt: &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user"}})
 	code, out, errs = call(nil, "", "--config", file, "mail", "test", "bob@example.com")
 	if code != exitFailed || !strings.Contains(out, "<- 550 5.1.1 no such user\n") || !strings.HasSuffix(errs, "Send to another address.\n") {
-		t.Errorf("an address that is refused: exit code %d\n%s%s", code, out, errs)
+		t.Errorf("an address that is refused: exit code %d, want 1, got\n%s%s", code, out, errs)
 	}
 
 	must(t, os.WriteFile(filepath.Join(dir, "password"), []byte("hunter3"), 0o600))
 	code, out, errs = call(nil, "", "--config", file, "mail", "test", "bob@example.com")
 	if code != exitFailed || !strings.Contains(out, "<- 535 ") || !strings.Contains(errs, "check mail.url, mail.password_file") || strings.Contains(out+errs, "hunter") {
-		t.Errorf("a wrong password: exit code %d\n%s%s", code, out, errs)
+		t.Errorf("a wrong password: exit code %d, want 1, got\n%s%s", code, out, errs)
 	}
 	code, _, errs = call(nil, "", "--config", file, "mail", "test", "bob")
 	if code != exitFailed || !strings.Contains(errs, `"bob" isn't an email address`) {
-		t.Errorf("no address: exit code %d\n%s", code, errs)
+		t.Errorf("no address: exit code %d, want 1, got\n%s", code, errs)
 	}
 }
 
@@ -57,12 +57,12 @@ func TestMailTestNeedsMail(t *testing.T) {
 	dir := t.TempDir()
 	environ := []string{"SALLYPORT_DATA_DIR=" + dir}
 	if code, out, errs := call(environ, "", "mail", "test", "bob@example.com"); code != exitUsage || out != "" || !strings.Contains(errs, "mail.url isn't set") {
-		t.Errorf("exit code %d\n%s%s", code, out, errs)
+		t.Errorf("exit code %d, want 2 and \"mail.url isn't set\", got\n%s%s", code, out, errs)
 	}
 	environ = append(environ, "SALLYPORT_MAIL_URL=file:"+dir+"/mails", "SALLYPORT_MAIL_FROM=noreply@example.com")
 	code, out, errs := call(environ, "", "mail", "test", "bob@example.com")
 	files, err := filepath.Glob(dir + "/mails/*.eml")
 	if code != 0 || err != nil || len(files) != 1 || errs != "" || out != "The mail was written into "+dir+"/mails.\n" {
-		t.Errorf("exit code %d, files %v, %v\n%s%s", code, files, err, out, errs)
+		t.Errorf("exit code %d, want 0, got files %v, %v\n%s%s", code, files, err, out, errs)
 	}
 }

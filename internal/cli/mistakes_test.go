@@ -176,12 +176,12 @@ func TestMessagesOnMistakesInVariablesSayWhatToWrite(t *testing.T) {
 		}
 	}
 	if code, _, errs := call(nil, "", "config", "check", "--config", t.TempDir()); !strings.Contains(errs, "is a directory; name the file") || code != exitUsage {
-		t.Errorf("a directory: exit code %d, got\n%s", code, errs)
+		t.Errorf("a directory: exit code %d, want 2, got got\n%s", code, errs)
 	}
 }
 
-// A value that an earlier version accepted goes on working: data may be where it leads to.
-// Config check and the start print a warning.
+// A path that an earlier version accepted goes on working, since the portal's data may be at that
+// path. config check and serve print a warning.
 func TestValuesThatLookLikeAShellsGoOnWorking(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -212,8 +212,10 @@ func TestValuesThatLookLikeAShellsGoOnWorking(t *testing.T) {
 	}
 }
 
-// A portal with its database in data_dir goes on working with a backup.dir that doesn't exist
-// yet. One with PostgreSQL and the key ring elsewhere has no files in data_dir.
+// If a portal exists, a backup.dir that doesn't exist yet gives a warning instead of a fault. A
+// portal exists if its database is in data_dir or on PostgreSQL. A data_dir that doesn't exist
+// gives a warning only if the portal has no files there: its database is on PostgreSQL, and its
+// key ring is elsewhere.
 func TestOnlyAFirstStartRefusesAFolderThatDoesNotExist(t *testing.T) {
 	t.Chdir(t.TempDir())
 	must(t, os.MkdirAll("data", 0o700))
@@ -232,8 +234,8 @@ func TestOnlyAFirstStartRefusesAFolderThatDoesNotExist(t *testing.T) {
 	check(exitUsage, "SALLYPORT_DATA_DIR=~/d", "SALLYPORT_KEY_RING=credential:ring")
 }
 
-// The same for mistakes that only the start finds, in the data directory, the key ring, the
-// database or the address.
+// Some mistakes are found only when the server starts: in the data directory, the key ring, the
+// database or the address. The messages on them say what to do too.
 func TestMessagesOnMistakesThatTheStartFindsSayWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "sallyport.yaml")
@@ -311,7 +313,7 @@ func TestCheckWarnsIfEveryRequestWillBeRefused(t *testing.T) {
 			want = "Warning: " + file + ":2: public_url: https://auth.test is https, but neither tls nor trusted_proxies is set, so every request will be refused: name your proxy in trusted_proxies, or set tls\n"
 		}
 		if code != 0 || out == "" || errs != want {
-			t.Errorf("%q: exit code %d\n%s%s", text, code, out, errs)
+			t.Errorf("%q: exit code %d, want 0, got\n%s%s", text, code, out, errs)
 		}
 	}
 }

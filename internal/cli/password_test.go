@@ -24,7 +24,7 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 			t.Parallel()
 			environ := environWithPortal(t, engine)
 			if code, _, errs := call(environ, "seven lamps by the door\r\n", "account", "add", "ada", "--password-stdin"); code != 0 || errs != "" {
-				t.Fatalf("%d\n%s", code, errs)
+				t.Fatalf("exit code %d, want 0, got\n%s", code, errs)
 			}
 			for in, want := range map[string]string{
 				"":                             short,
@@ -59,7 +59,7 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 				t.Errorf("a space at the end: %d, %q, want a warning", code, errs)
 			}
 			if code, _, errs := call(environ, "", "account", "show", "adam"); code != exitFailed || !strings.Contains(errs, "there is no account") {
-				t.Errorf("an account was added with a refused password: %d, %s", code, errs)
+				t.Errorf("an account was added with a refused password: exit code %d, want 1 and \"there is no account\", got %s", code, errs)
 			}
 		})
 	}

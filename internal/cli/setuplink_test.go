@@ -22,24 +22,24 @@ func TestServeOnAnEmptyDatabasePrintsTheLinkThatMakesTheFirstAccount(t *testing.
 			client := browser(t)
 			for range 3 { // GET doesn't use the link up
 				if status, body := fetch(t, client, link[0], nil); status != 200 || !strings.Contains(body, "Create the first account") {
-					t.Fatalf("set-up page: %d\n%s", status, body)
+					t.Fatalf("set-up page: status %d, want 200 and \"Create the first account\", got\n%s", status, body)
 				}
 			}
 			form := url.Values{"ticket": {link[2]}, "username": {"root1"}, "new_password": {"a password of the operator"}}
 			if status, body := fetch(t, client, link[1]+"/setup", form); status != 200 || !strings.Contains(body, "Your account is ready") {
-				t.Fatalf("set up: %d\n%s", status, body)
+				t.Fatalf("set up: status %d, want 200 and \"Your account is ready\", got\n%s", status, body)
 			}
 			if status, _ := fetch(t, client, link[1]+"/setup", form); status != 404 {
 				t.Errorf("set up twice: %d, want 404", status)
 			}
 			if status, body := fetch(t, client, link[1]+"/login", url.Values{"username": {"root1"}, "password": {"a password of the operator"}}); status != 200 || !strings.Contains(body, "Hello, root1") {
-				t.Errorf("sign-in: %d\n%s", status, body)
+				t.Errorf("sign-in: status %d, want 200 and \"Hello, root1\", got\n%s", status, body)
 			}
 			if code, out, errs := call(environ, "", "account", "show", "root1"); code != 0 || !regexp.MustCompile(`Role +administrator`).MatchString(out) {
-				t.Errorf("account show: %d\n%s%s", code, out, errs)
+				t.Errorf("account show: exit code %d, want 0, got\n%s%s", code, out, errs)
 			}
 			if code := served.end(); code != 0 {
-				t.Errorf("serve ended with %d\n%s", code, served.err)
+				t.Errorf("serve ended with exit code %d, want 0, got\n%s", code, served.err)
 			}
 			restarted := start(t, environ, "serve")
 			restarted.waitFor(t, "Sallyport is at")
@@ -77,12 +77,12 @@ func TestEverySetUpLinkThatWasPrintedWorks(t *testing.T) {
 			}
 			code, out, errs := call(environ, "", "account", "setup-link")
 			if code != 0 {
-				t.Fatalf("setup-link: %d\n%s", code, errs)
+				t.Fatalf("setup-link: exit code %d, want 0, got\n%s", code, errs)
 			}
 			links = append(links, regexp.MustCompile(`http://\S+`).FindString(out))
 			for i, one := range links {
 				if status, body := fetch(t, browser(t), one, nil); status != http.StatusOK {
-					t.Errorf("link %d: %d\n%s", i, status, body)
+					t.Errorf("link %d: status %d, want 200, got\n%s", i, status, body)
 				}
 			}
 		})
@@ -98,11 +98,11 @@ func TestAStartThatFailsPrintsNoSetUpLink(t *testing.T) {
 		"a taken address":                environ[0],
 	} {
 		if code, out, errs := call(append(environ, more), "", "serve"); code != exitFailed || out != "" || strings.Contains(errs, "ticket=") {
-			t.Errorf("%s: %d\n%s%s", name, code, out, errs)
+			t.Errorf("%s: exit code %d, want 1, got\n%s%s", name, code, out, errs)
 		}
 	}
 	if status, _ := fetch(t, browser(t), link, nil); status != http.StatusOK {
-		t.Errorf("the running server's link: %d", status)
+		t.Errorf("the running server's link: status %d, want 200", status)
 	}
 	_, out, _ := call(environ, "", "audit", "export")
 	if n := strings.Count(out, "setup_link_issued"); n != 1 {

@@ -99,12 +99,12 @@ func TestFaultyCertificatesAreFoundBeforeTheyAreUsed(t *testing.T) {
 			}
 			// Commands other than serve need no certificates.
 			if code, _, errs := call(environ, "", "init"); code != 0 {
-				t.Errorf("init: %d\n%s", code, errs)
+				t.Errorf("init: exit code %d, want 0, got\n%s", code, errs)
 			}
 			if !test.starts {
 				code, _, errs := call(environ, "", "serve")
 				if code != exitUsage || strings.Contains(errs, "Sallyport is at") {
-					t.Errorf("serve: %d\n%s", code, errs)
+					t.Errorf("serve: exit code %d, want 2, got\n%s", code, errs)
 				}
 				wantFaults(errs)
 				return
@@ -117,7 +117,7 @@ func TestFaultyCertificatesAreFoundBeforeTheyAreUsed(t *testing.T) {
 				t.Errorf("readyz: %d %s", status, body)
 			}
 			if code := c.end(); code != 0 {
-				t.Errorf("serve: %d\n%s", code, c.err)
+				t.Errorf("serve: exit code %d, want 0, got\n%s", code, c.err)
 			}
 		})
 	}

@@ -24,11 +24,11 @@ func TestWebhookTestPrintsTheRequest(t *testing.T) {
 	must(t, os.WriteFile(secrets, []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\nwhsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), 0o600))
 	environ := []string{"SALLYPORT_DATA_DIR=" + dir}
 	if code, out, errs := call(environ, "", "webhook", "test"); code != exitUsage || out != "" || !strings.Contains(errs, "webhook.url isn't set") {
-		t.Errorf("no webhook: exit code %d\n%s%s", code, out, errs)
+		t.Errorf("no webhook: exit code %d, want 2 and \"webhook.url isn't set\", got\n%s%s", code, out, errs)
 	}
 	environ = append(environ, "SALLYPORT_WEBHOOK_URL="+s.URL+"/hook", "SALLYPORT_WEBHOOK_SECRET_FILE="+secrets)
 	if code, out, errs := call(environ, "", "webhook", "test"); code != exitUsage || out != "" || !strings.Contains(errs, "webhook.networks") {
-		t.Errorf("a network that isn't named: exit code %d\n%s%s", code, out, errs)
+		t.Errorf("a network that isn't named: exit code %d, want 2 and \"webhook.networks\", got\n%s%s", code, out, errs)
 	}
 	environ = append(environ, "SALLYPORT_WEBHOOK_NETWORKS=127.0.0.1")
 	for _, test := range []struct {
@@ -50,7 +50,7 @@ func TestWebhookTestPrintsTheRequest(t *testing.T) {
 	}
 	s.Close()
 	if code, out, errs := call(environ, "", "webhook", "test"); code != exitFailed || !strings.Contains(errs, "connection refused") {
-		t.Errorf("no receiver: exit code %d\n%s%s", code, out, errs)
+		t.Errorf("no receiver: exit code %d, want 1 and \"connection refused\", got\n%s%s", code, out, errs)
 	}
 }
 
@@ -63,9 +63,9 @@ func TestWebhookTestTrustsTheCA(t *testing.T) {
 	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644))
 	environ := []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_WEBHOOK_URL=" + s.URL, "SALLYPORT_WEBHOOK_SECRET_FILE=" + secrets, "SALLYPORT_WEBHOOK_NETWORKS=127.0.0.1"}
 	if code, out, errs := call(environ, "", "webhook", "test"); code != exitFailed || !strings.Contains(errs, "certificate") {
-		t.Errorf("without the CA: exit code %d\n%s%s", code, out, errs)
+		t.Errorf("without the CA: exit code %d, want 1 and \"certificate\", got\n%s%s", code, out, errs)
 	}
 	if code, out, errs := call(append(environ, "SALLYPORT_WEBHOOK_CA="+ca), "", "webhook", "test"); code != 0 {
-		t.Errorf("with the CA: exit code %d\n%s%s", code, out, errs)
+		t.Errorf("with the CA: exit code %d, want 0, got\n%s%s", code, out, errs)
 	}
 }

@@ -20,11 +20,11 @@ type move struct {
 	leapt bool
 }
 
-// evenly returns the moves of a clock that runs from one offset to another and isn't
-// believed.
-func evenly(from, to, mark time.Duration) []move {
+// evenly returns the moves of a clock that runs from the offset start to the offset end, and
+// isn't believed.
+func evenly(start, end, mark time.Duration) []move {
 	var all []move
-	for at := from; at <= to; at += 5 * time.Minute {
+	for at := start; at <= end; at += 5 * time.Minute {
 		all = append(all, move{at, mark, true})
 	}
 	return all

@@ -16,8 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Three nodes want to do the same work again and again; each time one does it,
-// also when the one that did it has died.
+// Three nodes run the same job again and again. Each time one of them does the work, even after
+// the node that did it before has died.
 func TestOneNodeWorksForAll(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const pause = time.Minute
@@ -71,7 +71,7 @@ func TestOneNodeWorksForAll(t *testing.T) {
 				t.Fatalf("the work went from node to node: node %d did it %d times", i, n)
 			}
 		}
-		// Its last run was a pause ago: after two more its lease has ended.
+		// The dead node ran the job a pause ago, so its lease ends after two more pauses.
 		others := func(i int) bool { return i != dead }
 		for _, want := range []int{0, 0, 1, 1} {
 			if n := workers(others); n != want {

@@ -65,10 +65,10 @@ func TestWhoStopsWorkingHoldsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !ask("one", "c") || !ask("two", "c") {
-			t.Error("a lease of who stopped still runs")
+			t.Error("a node that ended its leases still holds one")
 		}
 		if ask("three", "c") {
-			t.Error("another's lease was ended")
+			t.Error("EndLeases ended the lease of another node")
 		}
 	})
 }

@@ -139,7 +139,7 @@ func TestOldNodeIsNotLiveAfterTheFirstUse(t *testing.T) {
 		if err := use(d, w); !errors.Is(err, cluster.ErrNotYet) {
 			t.Errorf("while the node is live: %v, want ErrNotYet", err)
 		}
-		// It freezes, and the others forget it.
+		// The node freezes, and the other nodes remove its report.
 		testkit.Check(t, cluster.EndLeases(t.Context(), d, "old"))
 		testkit.Check(t, use(d, w))
 		if err := report(d, "old"); !errors.Is(err, db.ErrTooOld) || isLive(t, d, "old") {
@@ -148,7 +148,7 @@ func TestOldNodeIsNotLiveAfterTheFirstUse(t *testing.T) {
 	})
 }
 
-// The node begins its report while the first use isn't committed yet.
+// A node begins its report before the first use of a word is committed.
 func TestReportWaitsForTheFirstUse(t *testing.T) {
 	t.Parallel()
 	d := testkit.Open(t, testkit.MigratedURL(t, "postgres", ""))

@@ -13,8 +13,8 @@ const (
 	// mostPanels is how many panels the list of panels can show clearly.
 	mostPanels = 64
 
-	// shortestAnswer and longestAnswer bound answer_within. Within less than a second a
-	// busy panel may not answer.
+	// shortestAnswer and longestAnswer bound answer_within. A busy panel may take a second to
+	// answer.
 	shortestAnswer = Duration(time.Second)
 	longestAnswer  = Duration(day)
 

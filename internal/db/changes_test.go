@@ -37,7 +37,7 @@ func (h *reported) reset() {
 	h.ids = nil
 }
 
-// change writes to the database and reports ids as changed; the transaction
+// change writes to the database and reports ids as changed. The function in the transaction
 // returns outcome.
 func change(d *db.DB, outcome error, ids ...string) error {
 	return d.Write(context.Background(), func(tx *db.Tx) error {

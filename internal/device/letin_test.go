@@ -65,7 +65,7 @@ func TestASignInMakesABrowserKnownThatWasLetIn(t *testing.T) {
 		if again := letIn(t, d, cookie, ada, now); again != cookie || knownID(t, d, cookie, ada, now) == "" {
 			t.Error("letting in a known browser changed it")
 		}
-		// Browsers that are let in push no known ones out.
+		// A browser that is let in pushes out no known browser, even at the limit.
 		for range maxPerAccount - 1 {
 			remember(t, d, "", ada, now)
 		}

@@ -148,7 +148,8 @@ func TestAPanelAtAWrongAddressIsOpen(t *testing.T) {
 	}
 }
 
-// A local address is no advice unless the portal's own name has one: clients elsewhere can't use it.
+// doctor advises a local address only if the portal's own name has one, since clients elsewhere
+// can't use a local address.
 func TestTheAdvisedRecordLeadsEveryClientToTheProxy(t *testing.T) {
 	for _, test := range []struct{ address, portal, want string }{
 		{"203.0.113.7:443", "198.51.100.4", "A 203.0.113.7"},

@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// newPanelTest returns the test of a panel that handler serves. The panel demands a session;
-// with open, paths below /open/ are public.
+// newPanelTest returns the test of a panel that handler serves. The panel demands a session; if
+// open is true, paths below /open/ are public.
 func newPanelTest(t *testing.T, handler http.HandlerFunc, open bool) *panelTest {
 	t.Helper()
 	srv := httptest.NewServer(handler)

@@ -22,17 +22,17 @@ func TestOneOpenFileAtATimeHoldsTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := Lock(second); !errors.Is(err, ErrLocked) {
-		t.Errorf("a second lock: %v", err)
+		t.Errorf("a second lock: %v, want ErrLocked", err)
 	}
 	if locked, err := IsLocked(third); !locked || err != nil {
-		t.Errorf("while it is locked: %v, %v", locked, err)
+		t.Errorf("while the file is locked, IsLocked returns %v, %v; want true", locked, err)
 	}
 	first.Close()
 	if locked, err := IsLocked(third); locked || err != nil {
-		t.Errorf("after the file was closed: %v, %v", locked, err)
+		t.Errorf("after the file was closed, IsLocked returns %v, %v; want false", locked, err)
 	}
 	third.Close()
 	if err := Lock(second); err != nil {
-		t.Errorf("once nothing holds it: %v", err)
+		t.Errorf("once no process holds the lock, Lock returns %v; want nil", err)
 	}
 }

@@ -43,9 +43,9 @@ func watchedAdmissions(t *testing.T) *Admissions {
 	return k
 }
 
-// has reports whether the cache has an entry with token hash n at the time after.
-func (k *Admissions) has(n uint32, after time.Duration) bool {
-	return k.get(admission(n).hash, testkit.Start.Add(after)) != nil
+// has reports whether the cache has an entry with token hash n at [testkit.Start] plus offset.
+func (k *Admissions) has(n uint32, offset time.Duration) bool {
+	return k.get(admission(n).hash, testkit.Start.Add(offset)) != nil
 }
 
 func TestChangesEvictAdmissions(t *testing.T) {
@@ -124,7 +124,8 @@ func TestOneRequestWritesTheLastUse(t *testing.T) {
 	}
 }
 
-// The database may not have the use yet when the visit would have ended without it.
+// A use moves the end of a cached visit at once, since the visit could otherwise end before the
+// use is written to the database.
 func TestUseMovesTheEndOfACachedVisit(t *testing.T) {
 	k := watchedAdmissions(t)
 	life := session.Life{Idle: time.Hour, Absolute: 24 * time.Hour}

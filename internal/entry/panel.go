@@ -72,7 +72,7 @@ func (a Admission) Username() string {
 	return a.Owner.Name
 }
 
-// NotAdmittedError means that the account may not use the panel, whatever it proves.
+// NotAdmittedError means that the panel doesn't admit the account, whatever the account proves.
 type NotAdmittedError struct {
 	Panel    *access.Panel
 	Username string // of the account

@@ -264,17 +264,17 @@ func TestNewPasswordClearsASuspicion(t *testing.T) {
 			t.Errorf("after the change: suspect since %v, %v; want never", since, err)
 		}
 		if changed, err := ChangedAt(ctx, d.Reader(), ada); err != nil || !changed.Equal(later) {
-			t.Errorf("changed at %v, %v", changed, err)
+			t.Errorf("changed at %v, %v; want %v", changed, err, later)
 		}
 		if verify(t, d, ring, ada, good).Match || !verify(t, d, ring, ada, "a new password").Match {
 			t.Error("the old password matches, or the new one doesn't")
 		}
 		for _, id := range []string{none, "unknown"} {
 			if since, err := SuspectSince(ctx, d.Reader(), id); err != nil || !since.IsZero() {
-				t.Errorf("%s: suspect since %v, %v", id, since, err)
+				t.Errorf("%s: suspect since %v, %v; want never", id, since, err)
 			}
 			if changed, err := ChangedAt(ctx, d.Reader(), id); err != nil || !changed.IsZero() {
-				t.Errorf("%s: changed at %v, %v", id, changed, err)
+				t.Errorf("%s: changed at %v, %v; want never", id, changed, err)
 			}
 		}
 	})

@@ -40,7 +40,8 @@ func randomSecret() []byte {
 	return secret
 }
 
-// oathtool returns the codes that the OATH Toolkit's program prints for so many steps from at on.
+// oathtool returns the codes of consecutive steps, the first at the time at, that the OATH
+// Toolkit's program prints.
 func oathtool(t *testing.T, p Parameters, secret string, at time.Time, steps int) []string {
 	t.Helper()
 	args := []string{

@@ -77,7 +77,7 @@ func TestClaimStoresTheLastUse(t *testing.T) {
 		if err := claimAt(2, testkit.Start.Add(time.Hour)); !errors.Is(err, ErrReused) || !used().Equal(testkit.Start) {
 			t.Errorf("after a used code: %v, last used at %v, want %v", err, used(), testkit.Start)
 		}
-		// A node with an earlier version stores it with the authenticator.
+		// A node with an earlier version stores the last use with the authenticator.
 		a.LastUsedAt = testkit.Start.Add(time.Minute)
 		if !used().Equal(a.LastUsedAt) {
 			t.Errorf("last used at %v, want %v", used(), a.LastUsedAt)
