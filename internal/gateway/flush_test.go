@@ -97,9 +97,9 @@ func TestHeadArrivesBeforeTheBody(t *testing.T) {
 	}
 }
 
-// TestBrokenAnswerArrives: the client gets the head and what there is of the body if the panel's
-// answer breaks off. Browsers repeat a request, even a POST, whose connection ended without a byte
-// of an answer.
+// TestBrokenAnswerArrives: if the panel's answer breaks off, the client gets the head and the part
+// of the body that the panel sent. Browsers repeat a request, even a POST, whose connection ended
+// without a byte of an answer.
 func TestBrokenAnswerArrives(t *testing.T) {
 	t.Parallel()
 	gate := publicGate(t, func(w http.ResponseWriter, _ *http.Request) {

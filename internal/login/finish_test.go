@@ -57,7 +57,7 @@ func TestOnlyKnownPurposesOpenASession(t *testing.T) {
 				case purpose == SignIn && !isOpened:
 					t.Errorf("%s of a sign-in opened no session: %v", name, err)
 				case purpose != SignIn && !isRefused:
-					t.Errorf("%s for purpose %q: %v, sessions %d then %d", name, purpose, err, before, sessions())
+					t.Errorf("%s for purpose %q: %v; %d sessions before, %d after; want an error and no new session", name, purpose, err, before, sessions())
 				case purpose == Reauthentication && !errors.Is(err, ErrNoAttempt):
 					t.Errorf("%s of a reauthentication without its session: %v, want ErrNoAttempt", name, err)
 				}

@@ -70,19 +70,19 @@ func TestCompareFindsTheAuthenticatorOfACode(t *testing.T) {
 		code, next := one.CodeAt(one.Secret, testkit.Start), one.CodeAt(one.Secret, testkit.Start.Add(one.Period))
 		step := totp.Step(testkit.Start, one.Period)
 		if by, check := compare(loaded, code, "", testkit.Start); by.ID != one.ID || check.Result != totp.Accepted || check.Step != step {
-			t.Errorf("code of %d: %q, %+v", i, by.ID, check)
+			t.Errorf("code of authenticator %d: %q, %+v; want it accepted for step %d of %q", i, by.ID, check, step, one.ID)
 		}
 		if by, check := compare(loaded, code, next, testkit.Start); by.ID != one.ID || check.Result != totp.Accepted || check.Step != step+1 {
-			t.Errorf("pair of %d: %q, %+v", i, by.ID, check)
+			t.Errorf("pair of authenticator %d: %q, %+v; want it accepted for step %d of %q", i, by.ID, check, step+1, one.ID)
 		}
-		// A code and one of another authenticator are no pair.
+		// A code and a code of another authenticator are no pair.
 		other := loaded[(i+1)%len(loaded)]
 		if by, check := compare(loaded, code, other.CodeAt(other.Secret, testkit.Start.Add(other.Period)), testkit.Start); check != (totp.Check{}) {
-			t.Errorf("code of %d, then one of another: %q, %+v", i, by.ID, check)
+			t.Errorf("code of authenticator %d, then one of another: %q, %+v; want no match", i, by.ID, check)
 		}
 		loaded[i].LastStep = step
 		if by, check := compare(loaded, code, "", testkit.Start); by.ID != one.ID || check.Result != totp.Reused {
-			t.Errorf("used code of %d: %q, %+v", i, by.ID, check)
+			t.Errorf("used code of authenticator %d: %q, %+v; want Reused by %q", i, by.ID, check, one.ID)
 		}
 	}
 }

@@ -59,8 +59,8 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	ctx, done := detached(ctx)
 	defer done()
 	if !v.Match || owner.Disabled() {
-		// Unknown names get an event too. Without it their answer would come earlier by the time of
-		// its commit, from which a client could tell that the name doesn't exist.
+		// Unknown names get an event too. Without it, the answer would come earlier by the time of a
+		// commit, which would tell a client that the name doesn't exist.
 		if err := s.recordFailure(ctx, from.Event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}

@@ -70,7 +70,8 @@ type rendering struct {
 	Rendered
 }
 
-// every renders every mail in a language, for an account called name and a thing called thing.
+// every renders every mail in the catalogue's language. name is the account's name, and thing is
+// the name of what a notice is about.
 func every(t *testing.T, r *Renderer, c *locale.Catalogue, name, thing string) (all []rendering) {
 	t.Helper()
 	add := func(what string, one Rendered, err error) {

@@ -28,7 +28,7 @@ const RingEvery = time.Second
 type sealedColumn struct {
 	name   string
 	list   func(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error)
-	reseal func(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error)
+	reseal func(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error)
 }
 
 // sealedColumns lists all columns that hold sealed secrets.

@@ -73,11 +73,11 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 			passwords := sealedColumn{"passwords.phc", password.Sealed, nil}
 			ctx, kill := context.WithCancel(context.Background())
 			done := 0
-			passwords.reseal = func(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
+			passwords.reseal = func(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error) {
 				if done++; done == secret.SealedBatch+10 {
 					kill()
 				}
-				return password.Reseal(ctx, tx, was, anew)
+				return password.Reseal(ctx, tx, old, resealed)
 			}
 			sealed, err := keys.rotate(ctx, []sealedColumn{passwords})
 			want := secret.SealedBatch
@@ -89,7 +89,7 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 			}
 			ctx = context.Background()
 			if _, err := keys.RemoveOldKeys(ctx); !errors.Is(err, ErrInUse) {
-				t.Fatalf("dropped keys that are in use: %v", err)
+				t.Fatalf("dropping keys that are in use: %v, want ErrInUse", err)
 			}
 			if n, err := keys.Rotate(ctx); err != nil || n != accounts-sealed {
 				t.Errorf("second run: %d, %v; want the rest, %d", n, err, accounts-sealed)
@@ -98,11 +98,11 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 				t.Errorf("third run: %d, %v; want nothing to do", n, err)
 			}
 			if n, err := keys.RemoveOldKeys(ctx); err != nil || n != 1 {
-				t.Errorf("drop: %d, %v", n, err)
+				t.Errorf("dropped %d keys, %v; want 1", n, err)
 			}
 			found, err := keys.Check(ctx)
 			if err != nil || len(found.Closed) != 0 || found.ByKey[keys.Sealing()] != accounts {
-				t.Errorf("check: %+v, %v", found, err)
+				t.Errorf("check: %+v, %v; want %d secrets under %s", found, err, accounts, keys.Sealing())
 			}
 		})
 	}
@@ -194,15 +194,15 @@ func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n, err := keys.Rotate(ctx); n != 1 || err != nil {
-				t.Errorf("rotate: %d, %v", n, err)
+				t.Errorf("the rotation sealed %d secrets, %v; want 1", n, err)
 			}
 			found, err := keys.Check(ctx)
 			if err != nil || len(found.Closed) != 2 || found.ByKey[keys.Sealing()] != 1 {
-				t.Fatalf("check: %+v, %v", found, err)
+				t.Fatalf("check: %+v, %v; want 2 secrets that don't open and 1 that does", found, err)
 			}
 			for i, want := range []error{secret.ErrOpen, secret.ErrUnknownKey} {
 				if got := found.Closed[i]; got.Row != all[i+1].ID || !errors.Is(got.Reason, want) {
-					t.Errorf("%+v, want row %s: %v", got, all[i+1].ID, want)
+					t.Errorf("a secret that doesn't open: %+v, want row %s and the reason %v", got, all[i+1].ID, want)
 				}
 			}
 			if _, err := keys.RemoveOldKeys(ctx); !errors.Is(err, ErrInUse) {
@@ -212,7 +212,7 @@ func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
 	}
 }
 
-// A change by the owner between read and write wins over the rotation.
+// If the owner changes a secret after the rotation has read it, the rotation doesn't write it.
 func TestRotationUndoesNoChange(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestRotationUndoesNoChange(t *testing.T) {
 			err = keys.DB.Write(ctx, func(tx *db.Tx) error {
 				changed, err := password.Reseal(ctx, tx, all[0], []byte("of before"))
 				if changed {
-					t.Error("put an old password back")
+					t.Error("the rotation replaced the new password by the old one")
 				}
 				return err
 			})

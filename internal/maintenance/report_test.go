@@ -17,8 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Each node has a copy of the key ring of its own; a command works on the first
-// one's.
+// Each node has its own copy of the key ring; a command works on the copy of the first node.
 func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -93,7 +92,7 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 		}
 	}
 	refused("one lacks it", nodes[2].Name)
-	// It dies.
+	// That node dies.
 	err = keys.DB.Write(ctx, func(tx *db.Tx) error {
 		_, err := db.Exec(ctx, tx, `UPDATE nodes SET expires_at = expires_at - $2 WHERE id = $1`, nodes[2].Node, reportLife.Milliseconds())
 		return err
@@ -102,13 +101,13 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := keys.Rotate(ctx); err != nil || keys.Sealing() != added {
-		t.Errorf("without the dead one: %v, %s seals, want %s", err, keys.Sealing(), added)
+		t.Errorf("a rotation without the dead node: %v; the key %s seals, want %s", err, keys.Sealing(), added)
 	}
 	if err := cluster.EndLeases(ctx, d, nodes[1].Node); err != nil {
 		t.Fatal(err)
 	}
 	if alive, err := cluster.Nodes(ctx, keys.DB, time.Now()); err != nil || len(alive) != 1 || alive[0].ID != nodes[0].Node {
-		t.Errorf("after another stopped: %+v, %v", alive, err)
+		t.Errorf("live nodes after another one has stopped: %+v, %v; want the first alone", alive, err)
 	}
 }
 

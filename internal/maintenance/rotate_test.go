@@ -50,13 +50,13 @@ func TestRotationBesideARunningServer(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					rotating = false // and once more afterwards
+					rotating = false // one more sign-in after the rotation
 				default:
 				}
 				p.Browser(t).SignIn(fmt.Sprintf("name%d", 1+signIns%19))
 			}
 			if a := owner.Post("/settings/security/backup-codes"); a.Status != 200 {
-				t.Errorf("new backup codes: %d %s", a.Status, a.Location)
+				t.Errorf("new backup codes: status %d, redirect to %q, want 200", a.Status, a.Location)
 			}
 			found, err := keys.Check(ctx)
 			if err != nil || len(found.Closed) > 0 || len(found.ByKey) != 1 || found.ByKey[keys.Sealing()] != 31 {
@@ -66,7 +66,7 @@ func TestRotationBesideARunningServer(t *testing.T) {
 				t.Error("rows of names that don't exist moved in the ledger")
 			}
 			if n, err := keys.RemoveOldKeys(ctx); n != 1 || err != nil {
-				t.Errorf("drop: %d, %v", n, err)
+				t.Errorf("dropped %d keys, %v; want 1", n, err)
 			}
 			p.Browser(t).SignIn("name1")
 			t.Logf("%d secrets were sealed anew beside %d sign-ins", resealed, signIns)

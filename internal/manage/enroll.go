@@ -247,8 +247,8 @@ func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me log
 }
 
 // redeemEnrollTicket redeems the ticket with which the account may open the wizard, or returns
-// [ErrLocked]. If the ticket was mailed, it sets the account's FactorMailedAt: from now on, mail
-// has replaced the second factor.
+// [ErrLocked]. If the ticket was mailed, it sets the account's FactorMailedAt, the time at which a
+// mailed link last replaced the second factor.
 func (m Authenticators) redeemEnrollTicket(ctx context.Context, tx *db.Tx, owner account.Account, token string, now time.Time) error {
 	opened, err := m.enrollTicket(ctx, tx, owner, token)
 	if err != nil {

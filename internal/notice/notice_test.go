@@ -41,7 +41,7 @@ func TestWhichEventsHaveNotices(t *testing.T) {
 	} {
 		got, ok := Of(test.event, test.facts)
 		if got.Kind != test.want || ok != (test.want != "") {
-			t.Errorf("%s: %q, %v; want %q", name, got.Kind, ok, test.want)
+			t.Errorf("notice of %s: %q, reported: %v; want %q", name, got.Kind, ok, test.want)
 		}
 	}
 	got, _ := Of(event(audit.AuthenticatorAdded, audit.ByOwner), Facts{})
@@ -67,7 +67,7 @@ func TestEveryKindIsReported(t *testing.T) {
 		delete(seen, kind)
 	}
 	for kind := range seen {
-		t.Errorf("%s isn't listed", kind)
+		t.Errorf("Kinds() lacks %s, which an event has", kind)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestNoticesOfNewerVersionsAreLeftToThem(t *testing.T) {
 		``: false,
 	} {
 		if _, err := Decode([]byte(text)); err == nil || errors.Is(err, ErrUnknown) != unknown {
-			t.Errorf("%s: %v; of a newer version: %v", text, err, unknown)
+			t.Errorf("Decode(%s): %v; want an error that wraps ErrUnknown: %v", text, err, unknown)
 		}
 	}
 }
@@ -106,7 +106,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		again, err := Decode(n.Encode())
 		if err != nil || !bytes.Equal(n.Encode(), again.Encode()) {
-			t.Errorf("%+v becomes %+v, %v", n, again, err)
+			t.Errorf("%+v is read back as %+v, %v; want it unchanged", n, again, err)
 		}
 	})
 }

@@ -106,13 +106,13 @@ func TestRefusedSenderPausesItsKind(t *testing.T) {
 		clock.Move(14 * time.Minute)
 		n.drive(t)
 		if n.total() != before {
-			t.Errorf("tried %d times in the pause", n.total()-before)
+			t.Errorf("tried %d times in the pause, want none", n.total()-before)
 		}
 		n.Set(Mail, &Sender{Timeout: time.Minute, Send: func(context.Context, Message) error { return nil }})
 		clock.Move(time.Minute)
 		n.drive(t)
 		if left := stored(t, d); len(left) != 0 || n.Faults()[Mail] != "" {
-			t.Errorf("left %d, fault %q", len(left), n.Faults()[Mail])
+			t.Errorf("with another sender: %d messages left, fault %q; want none", len(left), n.Faults()[Mail])
 		}
 	})
 }
@@ -134,13 +134,13 @@ func TestRefusalsOfWebhooksAreShown(t *testing.T) {
 		add(t, d, ring, clock, mail("", "test", "hello"))
 		n.drive(t)
 		if got := n.Faults()[Mail]; got != "the receiver answered 401; check its secret" {
-			t.Errorf("fault %q", got)
+			t.Errorf("fault %q, want one that names the status and the secret", got)
 		}
 		status = 200
 		clock.Move(time.Minute)
 		n.drive(t)
 		if got := n.Faults()[Mail]; got != "" {
-			t.Errorf("fault %q when all is well", got)
+			t.Errorf("fault %q after the message was sent, want none", got)
 		}
 	})
 }

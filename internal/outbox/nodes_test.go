@@ -32,12 +32,13 @@ func TestClaimsHoldBetweenClocksThatDiffer(t *testing.T) {
 		close(let)
 		ahead.Wait()
 		if got := ahead.take(); len(got) != 1 {
-			t.Errorf("sent %q", got)
+			t.Errorf("the node with the claim sent %q, want one message", got)
 		}
 	})
 }
 
-// A message whose sending panics is tried again like others, and the others are sent.
+// A message whose sending panics is tried again as after any failure, and the other messages are
+// sent.
 func TestPanicIsAFailedTry(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, clock := secret.NewRing(), testkit.NewClock()
@@ -74,14 +75,14 @@ func TestPauseEnds(t *testing.T) {
 		n := newNode(t, d, ring, clock, Sender{}, nil)
 		n.drive(t)
 		if got := n.take(); len(got) != 1 {
-			t.Errorf("sent %q after the retry", got)
+			t.Errorf("sent %q after the retry, want one message", got)
 		}
 		if refused.Faults()[Mail] == "" {
 			t.Error("no fault during the pause")
 		}
 		clock.Move(pauseTime)
 		if got := refused.Faults()[Mail]; got != "" {
-			t.Errorf("after the pause: %q", got)
+			t.Errorf("fault after the pause: %q, want none", got)
 		}
 	})
 }

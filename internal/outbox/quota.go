@@ -111,7 +111,7 @@ func fold(ctx context.Context, tx *db.Tx, like Message, due time.Time) error {
 	_, err = db.Exec(ctx, tx, `UPDATE outbox SET more = $2, due_at = $3, gives_up_at = $4 WHERE id = $1`,
 		keep.ID, keep.More, db.At{Time: due}, db.At{Time: due.Add(lifeOf(keep.Brief))})
 	if err == nil && like.ID != keep.ID {
-		// The claimed message has another address than the oldest one, so it was not folded and is
+		// If the claimed message has another address than the oldest one, it wasn't folded, and is
 		// due at the given time too.
 		_, err = db.Exec(ctx, tx, `UPDATE outbox SET due_at = $2 WHERE id = $1 AND due_at < $2`, like.ID, db.At{Time: due})
 	}

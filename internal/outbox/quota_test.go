@@ -48,11 +48,11 @@ func TestFloodIsFolded(t *testing.T) {
 		}
 		add(t, d, ring, clock, mail("ada", "codes", "code 21"))
 		if got := drive(); len(got) != 0 {
-			t.Errorf("sent %q of the flood that goes on", got)
+			t.Errorf("sent %q of the flood, which goes on; want none", got)
 		}
 		clock.Move(24*time.Hour - time.Minute)
 		if got := drive(); len(got) != 0 {
-			t.Errorf("sent %q before the day was over", got)
+			t.Errorf("sent %q before the day was over, want none", got)
 		}
 		clock.Move(2 * time.Minute)
 		if got := drive(); len(got) != 2 || !strings.HasSuffix(got[0], " and 17 more") || !strings.HasPrefix(got[1], "pass") {
@@ -86,11 +86,11 @@ func TestRateHoldsAllButUrgentMessages(t *testing.T) {
 		if got := n.take(); len(got) != 4 {
 			t.Errorf("sent %d in 40 s, want 4", len(got))
 		}
-		clock.Set(-48 * time.Hour) // it had been ahead
+		clock.Set(-48 * time.Hour) // the clock had been ahead
 		add(t, d, ring, clock, mail("eve", "test", "hello"))
 		n.drive(t)
 		if got := n.take(); len(got) != 4 {
-			t.Errorf("sent %d after the clock was set back, want it and the 3 that waited", len(got))
+			t.Errorf("sent %d after the clock was set back, want 4: the new message and the 3 that waited", len(got))
 		}
 	})
 }

@@ -75,11 +75,11 @@ func TestPassIsFoundByItsWholeTokenAndNothingElse(t *testing.T) {
 		want := samplePass(t, "backup")
 		token, err := create(d, ada, want)
 		if err != nil || !strings.HasPrefix(token, access.PassPrefix) || !secret.IsToken(strings.TrimPrefix(token, access.PassPrefix)) {
-			t.Fatalf("token %q: %v", token, err)
+			t.Fatalf("Create: token %q, %v; want a token after %s", token, err, access.PassPrefix)
 		}
 		got, holder, err := ByToken(context.Background(), d.Reader(), token, panel)
 		if err != nil || holder.ID != ada.ID {
-			t.Fatalf("owner %+v: %v", holder, err)
+			t.Fatalf("ByToken: account %+v, %v; want ada", holder, err)
 		}
 		want.AccountID, want.Stamp, want.CreatedAt = ada.ID, ada.Stamp, testkit.Start
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Pass{}, "ID"), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
@@ -94,11 +94,11 @@ func TestPassIsFoundByItsWholeTokenAndNothingElse(t *testing.T) {
 			"empty": "", "the stored hash": string(stored), "in another case": strings.ToUpper(token),
 		} {
 			if isFound(t, d, other, panel) {
-				t.Errorf("found by a token that is %s", what)
+				t.Errorf("the pass is found by a token that is %s", what)
 			}
 		}
 		if isFound(t, d, token, panel+":8443") || isFound(t, d, token, "") {
-			t.Error("found for another panel")
+			t.Error("the pass is found for another panel")
 		}
 	})
 }
@@ -142,7 +142,7 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 					return err
 				}
 				if there, err := Revoke(ctx, tx, other.ID, mine[0].ID); err != nil || there {
-					t.Errorf("another account revokes the pass: %v, %v", there, err)
+					t.Errorf("Revoke by another account: %v, %v; want false", there, err)
 				}
 				return end(ctx, tx, a, mine[0].ID)
 			})
@@ -288,7 +288,7 @@ func TestPassesAreLimited(t *testing.T) {
 			t.Errorf("a pass past the limit: %v, want ErrLimit", err)
 		}
 		if _, err := create(d, bob, samplePass(t, "pass 0")); err != nil {
-			t.Errorf("a pass of another account: %v", err)
+			t.Errorf("a pass of another account: %v, want no error", err)
 		}
 		// Expired passes stay in the list for a while.
 		for after, want := range map[time.Duration]int{time.Hour + listedAfterEnd - time.Second: maxPerAccount, time.Hour + listedAfterEnd: 0} {

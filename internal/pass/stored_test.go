@@ -89,8 +89,8 @@ func TestCorruptPassesCanBeRevoked(t *testing.T) {
 	})
 }
 
-// A session may still have proofs that a wrong clock dated. A pass that it makes doesn't get
-// them.
+// A session may still have proofs that a wrong clock dated. A pass that is made in the session
+// doesn't get them.
 func TestPassGetsNoProofsOfTheFuture(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		p := samplePass(t, "backup")
@@ -150,14 +150,14 @@ func TestClampTimesMakesProofsOfTheFutureOld(t *testing.T) {
 		for _, at := range []time.Time{now, now.Add(leap), now.Add(leap + time.Minute), now.Add(MaxLife)} {
 			b := access.Bearer{SignedIn: true, Proofs: got}
 			if v := access.Check(access.Demand{Requirement: access.Session, MaxAge: 9 * time.Hour}, b, at); v != access.Reauthenticate {
-				t.Errorf("at %v the pass admits where a recent proof is demanded: verdict %d", at, v)
+				t.Errorf("at %v, a demand for a recent proof: verdict %d, want %d", at, v, access.Reauthenticate)
 			}
 		}
 		if at := proofs(edge)[0].At; !at.Equal(latest) {
-			t.Errorf("a proof of the latest time is now of %v", at)
+			t.Errorf("a proof of the latest time is dated %v now, want %v", at, latest)
 		}
 		if at := proofs(past)[0].At; !at.Equal(now.Add(-time.Minute)) {
-			t.Errorf("a proof of the past is now of %v", at)
+			t.Errorf("a proof of the past is dated %v now, want %v", at, now.Add(-time.Minute))
 		}
 	})
 }

@@ -45,10 +45,10 @@ func TestTheStrictestGroupCounts(t *testing.T) {
 	groups, everybody := book.Groups(Required)
 	slices.Sort(groups)
 	if everybody || !slices.Equal(groups, []string{"late", "root", "soon"}) {
-		t.Errorf("required of %v, everybody %v", groups, everybody)
+		t.Errorf("two-factor authentication is required of the groups %v, of everybody: %v; want late, root, soon, and false", groups, everybody)
 	}
 	if _, everybody := book.Groups(Observe); !everybody {
-		t.Error("observe isn't asked of everybody")
+		t.Error("Groups(Observe) doesn't report everybody")
 	}
 	book.Set(nil)
 	if got := book.Of([]string{"root"}); got != (Policy{}) || !book.IsEmpty() {
@@ -66,7 +66,7 @@ func TestRequiredBeginsAtTheMoment(t *testing.T) {
 	}
 	for _, level := range []Level{Off, Observe, Nudge} {
 		if (Policy{TwoFactor: level}).Requires(start) {
-			t.Errorf("%v requires", level)
+			t.Errorf("a policy with the level %v requires two-factor authentication", level)
 		}
 	}
 }

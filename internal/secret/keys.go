@@ -159,9 +159,8 @@ func (s *keySet) handedOver() bool {
 }
 
 // RemoveHandovers removes the hand-overs after the place end in the audit log, and returns the
-// ring. A hand-over is the place from which on a later key signs the log. The log of a restored
-// database ends at this place, so it lacks the later hand-overs. The next [RotateKeys] hands over
-// again.
+// ring. A hand-over is the place from which on a later key signs the log. After a restore, the log
+// ends at the place end and lacks the later hand-overs. The next [RotateKeys] hands over again.
 func RemoveHandovers(ctx context.Context, from Source, end int64) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		next, changed := s.with(s.keys, s.seals), false

@@ -58,7 +58,7 @@ func TestKeyGoesFromSpareToOldAndMACStays(t *testing.T) {
 			t.Errorf("%s: the MAC key changed", step.want)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%v, %v; want mode 0600", info, err)
+			t.Errorf("the file: %v, %v; want mode 0600", info, err)
 		}
 		ring = read
 	}
@@ -141,7 +141,7 @@ func TestRingFollowsItsOwnFileOnly(t *testing.T) {
 	other := NewRing()
 	inFile = other
 	if _, err := ring.Open(place, other.Seal(place, nil)); !errors.Is(err, ErrUnknownKey) {
-		t.Errorf("the ring of another portal was taken over: %v", err)
+		t.Errorf("opening a secret of another portal: %v, want ErrUnknownKey", err)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
 	}
 }
 
-// handOver acts as an audit log that continues at once.
+// handOver acts as an audit log that the new key continues at once.
 func handOver(r *Ring) Head { return Head{Seq: 7, MAC: r.Signer().Sign("p", nil)} }
 
 // rotate rotates to the newest key of the source.
@@ -175,7 +175,8 @@ func rotate(t *testing.T, from Source) (*Ring, error) {
 	return RotateKeys(t.Context(), from, keys[len(keys)-1].ID, handOver)
 }
 
-// Other nodes possibly lack a key that was added a moment ago.
+// A rotation to a key that another command has just added must fail: other nodes could lack that
+// key.
 func TestKeyAddedMeanwhileIsNotRotatedTo(t *testing.T) {
 	from := Source{Path: filepath.Join(t.TempDir(), "keyring")}
 	seen, err := CreateRing(from.Path)

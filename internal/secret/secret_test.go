@@ -39,7 +39,7 @@ func TestSealedSecretOpensOnlyInItsPlace(t *testing.T) {
 	home := Place{"totp", "secret", "row1"}
 	sealed := ring.Seal(home, []byte("plain"))
 	if got, err := ring.Open(home, sealed); err != nil || string(got) != "plain" {
-		t.Fatalf("Open = %q, %v", got, err)
+		t.Fatalf("Open = %q, %v; want the sealed text", got, err)
 	}
 	for _, place := range []Place{
 		{"totp", "secret", "row2"}, {"totp", "other", "row1"}, {"passwords", "secret", "row1"},
@@ -59,10 +59,10 @@ func TestSealedSecretOpensOnlyInItsPlace(t *testing.T) {
 		changed := bytes.Clone(sealed)
 		changed[i] ^= 1
 		if _, err := ring.Open(home, changed); err == nil {
-			t.Errorf("opened with byte %d changed", i)
+			t.Errorf("the secret opens although byte %d was changed", i)
 		}
 		if _, err := ring.Open(home, sealed[:i]); err == nil {
-			t.Errorf("opened when cut to %d bytes", i)
+			t.Errorf("the secret opens although it was cut to %d bytes", i)
 		}
 	}
 }

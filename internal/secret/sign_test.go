@@ -82,7 +82,7 @@ func TestSignerEndsWhereTheNextTakesOver(t *testing.T) {
 	for i, thief := range stolen {
 		signature := thief.Signer().Sign("p", text)
 		if err := ring.Verify("p", text, signature); err != nil {
-			t.Errorf("generation %d: %v", i, err)
+			t.Errorf("the newest ring doesn't verify a signature of generation %d: %v", i, err)
 		}
 		if got, want := ring.IsCurrent(signature), i == len(ends); got != want {
 			t.Errorf("generation %d is current: %v, want %v", i, got, want)
@@ -137,7 +137,7 @@ func TestChainContinuesUnderOneSigner(t *testing.T) {
 	} {
 		got, err := test.ring.SignerAfter(test.last)
 		if err != nil || got.id != test.want.Signer().id {
-			t.Errorf("%s: the wrong signer signs next, or %v", name, err)
+			t.Errorf("%s: SignerAfter returns the signer %x, %v; want %x", name, got.id, err, test.want.Signer().id)
 		}
 	}
 	if _, err := behind.SignerAfter(NewRing().Signer().Sign("p", nil)); !errors.Is(err, ErrUnknownKey) {
@@ -159,10 +159,10 @@ func TestKeysAreDroppedOnlyAfterTheHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := RemoveOldKeys(t.Context(), from, newest); err == nil {
-		t.Error("a key was dropped that still signs the log")
+		t.Error("RemoveOldKeys dropped a key that still signs the log, want an error")
 	}
 	if ring, err := rotate(t, from); err != nil || len(ring.Handovers()) != 1 {
-		t.Errorf("the next rotation didn't hand over: %v", err)
+		t.Errorf("the ring doesn't record where the new key took over, after the next rotation: %v", err)
 	}
 	if _, err := RemoveOldKeys(t.Context(), from, newest); err != nil {
 		t.Error(err)

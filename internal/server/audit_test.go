@@ -72,7 +72,7 @@ func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
 			defer d.Close()
 			report, err := audit.Verify(ctx, d.Reader(), p.Login.Ring, audit.Head{})
 			if err != nil || report.Events != 1 || !strings.Contains(p.Logs.String(), report.Head.String()) {
-				t.Errorf("verify: %+v, %v\n%s", report, err, p.Logs)
+				t.Errorf("verify: %+v, %v; want one event, and its head in the log\n%s", report, err, p.Logs)
 			}
 			if oldest, err := audit.Waiting(ctx, d.Reader()); err != nil || !oldest.IsZero() {
 				t.Errorf("an event of %v is unsealed; %v", oldest, err)

@@ -111,7 +111,7 @@ func fillTables(t *testing.T, p *portal.Portal) account.Account {
 	mustRun(t, p.Seal)
 	for range 4 {
 		if got := tryCode(t, p.Portal, ada.ID); got != throttle.Allow {
-			t.Fatalf("answer %d", got)
+			t.Fatalf("one of the first four wrong codes: answer %d, want Allow", got)
 		}
 	}
 	return ada
@@ -132,7 +132,7 @@ func TestAClockAheadDeletesNothing(t *testing.T) {
 				}
 			}
 			if got := tryCode(t, openNodeAhead(t, p, 0), ada.ID); got != throttle.Allow {
-				t.Errorf("fifth wrong code: answer %d", got)
+				t.Errorf("fifth wrong code: answer %d, want Allow", got)
 			}
 			b := openNodeAhead(t, p, leap)
 			mustRun(t, b.WatchClock)
@@ -255,13 +255,13 @@ func TestOwnersSignInAfterTheClockWasAccepted(t *testing.T) {
 				t.Errorf("a code after the clock was accepted doesn't sign in: %d %s", other.Last.Status, other.Last.Body)
 			}
 			if got := events(t, p.Portal); !strings.Contains(got, "clock_accepted 1") {
-				t.Errorf("events: %s", got)
+				t.Errorf("the events lack clock_accepted 1:\n%s", got)
 			}
 		})
 	}
 }
 
-// events returns kind and number of the newest audit events, one event a line.
+// events returns the kind and the number of the newest audit events, one event on each line.
 func events(t *testing.T, p *server.Portal) string {
 	t.Helper()
 	all, err := audit.Newest(t.Context(), p.DB.Reader(), 100)

@@ -71,7 +71,7 @@ func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 	for i := range 30 {
 		try := throttle.Try{Key: throttle.Key{Account: fmt.Sprint("account ", i), Bucket: throttle.CodeUnknownDevice}, Units: 1}
 		if _, v, err := nodes[0].Login.Ledger.Reserve(ctx, try); err != nil || v.Answer != throttle.Allow {
-			t.Fatalf("%+v, %v", v, err)
+			t.Fatalf("wrong code %d: %+v, %v; want Allow", i, v, err)
 		}
 	}
 	measure := func(want bool, nodes ...*Portal) {

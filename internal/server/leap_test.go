@@ -40,7 +40,7 @@ func TestALeapDeletesNothing(t *testing.T) {
 			mustRun(t, p.WatchClock)
 			wantNothingDeleted("after WatchClock has seen the leap")
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.Allow {
-				t.Errorf("fifth wrong code: answer %d", got)
+				t.Errorf("fifth wrong code: answer %d, want Allow", got)
 			}
 			p.Clock.Set(9 * time.Minute)
 			mustRun(t, p.WatchClock)
@@ -59,7 +59,7 @@ func TestALeapDeletesNothing(t *testing.T) {
 			// Entries that were written during the leap leave the window in time, too.
 			p.Clock.Move(24*time.Hour + time.Minute)
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.Allow {
-				t.Errorf("a day later: answer %d", got)
+				t.Errorf("a day later: answer %d, want Allow", got)
 			}
 		})
 	}
@@ -96,7 +96,7 @@ func TestNoCodeIsAcceptedDuringALeapOfARunningProcess(t *testing.T) {
 				}
 				ready := b.Get("/readyz")
 				if refused := strings.Contains(ready.Body, "no codes are accepted"); refused == want {
-					t.Errorf("%s: /readyz: %s", when, ready.Body)
+					t.Errorf("%s: /readyz must say that codes are refused: %v, but says %s", when, !want, ready.Body)
 				}
 			}
 			signIn("before any leap", true)

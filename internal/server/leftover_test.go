@@ -12,7 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// The next server removes temporary files that a killed server or command left.
+// A server that starts removes temporary files that a killed server or command left.
 func TestServerRemovesLeftOverFiles(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.TempDir()})

@@ -51,7 +51,7 @@ panels:
 	ops, eight := []string{"ops"}, 8*time.Hour
 	all, err := Panels(cfg)
 	if err != nil || len(all) != 2 {
-		t.Fatalf("panels: %v, %v", all, err)
+		t.Fatalf("panels: %v, %v; want 2", all, err)
 	}
 	for _, test := range []struct {
 		panel int
@@ -89,7 +89,7 @@ func TestUnknownRequirementAdmitsNobody(t *testing.T) {
 		t.Errorf("an unknown requirement of a rule demands %+v, want access.Closed", d)
 	}
 	if got, err := Panels(config.Default()); got != nil || err != nil {
-		t.Errorf("panels of the default: %+v, %v", got, err)
+		t.Errorf("panels of the default configuration: %+v, %v; want none", got, err)
 	}
 }
 

@@ -38,15 +38,15 @@ func TestInstanceThrottleSurvivesARestart(t *testing.T) {
 			for i := range 30 {
 				try := throttle.Try{Key: throttle.Key{Account: fmt.Sprint("account ", i), Bucket: throttle.CodeUnknownDevice}, Units: 1}
 				if _, v, err := p.Login.Ledger.Reserve(ctx, try); err != nil || v.Answer != throttle.Allow {
-					t.Fatalf("%+v, %v", v, err)
+					t.Fatalf("wrong code %d: %+v, %v; want Allow", i, v, err)
 				}
 			}
 			if err := p.Measure(ctx); err != nil || !p.Login.Ledger.IsHot() {
-				t.Fatalf("hot is %v, %v", p.Login.Ledger.IsHot(), err)
+				t.Fatalf("after 30 wrong codes: hot is %v, %v; want true", p.Login.Ledger.IsHot(), err)
 			}
 			p = restart(t, p)
 			if !p.Login.Ledger.IsHot() {
-				t.Error("not hot after a restart")
+				t.Error("the instance isn't hot after a restart")
 			}
 		})
 	}
@@ -72,8 +72,8 @@ func TestLastUseSurvivesARestart(t *testing.T) {
 	}
 }
 
-// Another node needn't wait until the leases of a stopped one end, and a rotation of keys
-// needn't wait for it.
+// Other nodes needn't wait until the leases of a stopped node end, and a rotation of keys needn't
+// wait for its report.
 func TestAServerThatStopsLeavesNoLeaseAndNoReport(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {

@@ -73,13 +73,13 @@ func TestServerThatIsTooOldStops(t *testing.T) {
 				return err == nil && strings.Contains(body, "version: too old for the database")
 			})
 			if status != http.StatusServiceUnavailable {
-				t.Errorf("/readyz: %d\n%s", status, body)
+				t.Errorf("/readyz: status %d, want 503\n%s", status, body)
 			}
 			if err := <-served; !errors.Is(err, db.ErrTooOld) {
 				t.Errorf("the server ends with %v, want ErrTooOld", err)
 			}
 			if !strings.Contains(logs.String(), "this server stops") || !strings.Contains(logs.String(), "install that version here") {
-				t.Errorf("the log:\n%s", logs)
+				t.Errorf("the log doesn't say that the server stops, or what to install:\n%s", logs)
 			}
 			if nodes, err := cluster.Nodes(t.Context(), p.DB, time.Now()); err != nil || len(nodes) != 0 {
 				t.Errorf("live nodes: %v, %v; want none", nodes, err)
@@ -88,7 +88,7 @@ func TestServerThatIsTooOldStops(t *testing.T) {
 	}
 }
 
-// Another node stores such data after this server has opened the database.
+// Another node stores data that this version can't read, after this server has opened the database.
 func TestServerThatIsTooOldDoesNotStart(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestServerThatIsTooOldDoesNotStart(t *testing.T) {
 				t.Errorf("the server ends with %v, want ErrTooOld", err)
 			}
 			if _, err := net.Dial("tcp", listener.Addr().String()); err == nil {
-				t.Error("its address is still open")
+				t.Error("the server's address is still open")
 			}
 		})
 	}

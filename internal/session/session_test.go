@@ -93,7 +93,7 @@ func TestSessionEndsByItself(t *testing.T) {
 				t.Errorf("unused for %v: valid %v, want %v", after, got, want)
 			}
 		}
-		// Steady use extends it up to its absolute end.
+		// Steady use extends the session up to its absolute end.
 		now := testkit.Start
 		for now.Before(testkit.Start.Add(life.Absolute)) {
 			s := sessionOf(t, d, token, now)
@@ -134,22 +134,22 @@ func TestStampAndDisablingEndASession(t *testing.T) {
 		token, others := open(t, d, ada, testkit.Start), open(t, d, eve, testkit.Start)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, testkit.Start) })
 		if sessionOf(t, d, token, testkit.Start) != nil {
-			t.Error("valid though the account is disabled")
+			t.Error("the session is valid although the account is disabled")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, time.Time{}) })
 		if sessionOf(t, d, token, testkit.Start) == nil {
-			t.Error("not valid though the account is enabled again")
+			t.Error("the session isn't valid although the account is enabled again")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { _, err := account.Restamp(ctx, tx, ada.ID); return err })
 		if sessionOf(t, d, token, testkit.Start) != nil {
-			t.Error("valid under an earlier stamp")
+			t.Error("the session is valid under an earlier stamp")
 		}
 		if sessionOf(t, d, others, testkit.Start) == nil {
 			t.Error("another account's session ended")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.Remove(ctx, tx, eve.ID) })
 		if sessionOf(t, d, others, testkit.Start) != nil {
-			t.Error("valid though the account was removed")
+			t.Error("the session is valid although the account was removed")
 		}
 	})
 }
@@ -196,16 +196,16 @@ func TestChangedTokensAreUnknown(t *testing.T) {
 		tries = append(tries, token+"A", " "+token, token+"\x00", string(secret.Hash(token)), fmt.Sprintf("%x", secret.Hash(token)), "\xff", "' OR 1=1 --")
 		for _, other := range tries {
 			if sessionOf(t, d, other, testkit.Start) != nil {
-				t.Errorf("%q is accepted as %q", other, token)
+				t.Errorf("%q is accepted in place of the token %q", other, token)
 			}
 		}
 		if sessionOf(t, d, token, testkit.Start) == nil {
-			t.Error("the token itself is unknown")
+			t.Error("the session isn't found by its own token")
 		}
 		var stored []byte
 		testkit.Check(t, db.One(context.Background(), d.Reader(), `SELECT token_hash FROM sessions`, nil, &stored))
 		if len(stored) != 32 || string(stored) == token {
-			t.Errorf("stored: %d bytes, want a hash of 32", len(stored))
+			t.Errorf("%d bytes are stored, want the hash of the token: 32 bytes", len(stored))
 		}
 	})
 }
@@ -246,7 +246,7 @@ func TestRenewEndsTheOldToken(t *testing.T) {
 			t.Error("the replaced token still works")
 		}
 		if dead := renew("another stamp", proofs, time.Time{}); sessionOf(t, d, dead, later) != nil {
-			t.Error("valid under a stamp that isn't the account's")
+			t.Error("the session is valid under a stamp that isn't the account's")
 		}
 		// A session that got another token since it was read isn't renewed.
 		if err := d.Write(ctx, func(tx *db.Tx) error {
@@ -289,18 +289,18 @@ func TestRevokeEndsOnlyTheAccountsOwn(t *testing.T) {
 		if !revoke(ada.ID, third3) || revoke(ada.ID, third3) || sessionOf(t, d, third, testkit.Start) != nil {
 			t.Error("Revoke didn't end the session exactly once")
 		}
-		revokeOthers := func(except string) (n int) {
+		revokeOthers := func(kept string) (n int) {
 			write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
-				n, err = RevokeOthers(ctx, tx, ada.ID, except)
+				n, err = RevokeOthers(ctx, tx, ada.ID, kept)
 				return err
 			})
 			return n
 		}
 		if n := revokeOthers(id(mine)); n != 1 || sessionOf(t, d, mine, testkit.Start) == nil || sessionOf(t, d, other, testkit.Start) != nil {
-			t.Errorf("RevokeOthers ended %d, want 1, and not the excepted one", n)
+			t.Errorf("RevokeOthers ended %d sessions, want 1, which is not the kept one", n)
 		}
 		if n := revokeOthers(""); n != 1 || sessionOf(t, d, mine, testkit.Start) != nil {
-			t.Errorf("RevokeOthers without an exception ended %d, want 1", n)
+			t.Errorf("RevokeOthers without a session to keep ended %d, want 1", n)
 		}
 		if sessionOf(t, d, eves, testkit.Start) == nil {
 			t.Error("eve's session ended with ada's")

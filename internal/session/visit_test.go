@@ -153,11 +153,11 @@ func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 		last := all[len(all)-1]
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, now) })
 		if isAdmitted(t, d, last, panel, now) {
-			t.Error("admitted though the account is disabled")
+			t.Error("the visit admits although the account is disabled")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, time.Time{}) })
 		if !isAdmitted(t, d, last, panel, now) {
-			t.Error("not admitted though the account is enabled again")
+			t.Error("the visit doesn't admit although the account is enabled again")
 		}
 		token = handOff(t, d, s, now)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
@@ -165,7 +165,7 @@ func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 			return err
 		})
 		if isAdmitted(t, d, last, panel, now) {
-			t.Error("admitted though the session was revoked")
+			t.Error("the visit admits although the session was revoked")
 		}
 		if _, _, err := redeem(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
 			t.Errorf("handoff of a revoked session: %v, want ErrHandoff", err)
@@ -183,7 +183,7 @@ func TestStampEndsVisits(t *testing.T) {
 			return err
 		})
 		if isAdmitted(t, d, visit, panel, testkit.Start) {
-			t.Error("admitted under an earlier stamp (R17)")
+			t.Error("the visit admits under an earlier stamp (R17)")
 		}
 	})
 }
