@@ -29,14 +29,14 @@ func (b *bench) withBare(name string, p *process, at string, request []byte) (ou
 // refusals aren't measured as admissions.
 func (b *bench) mustAnswer(a endpoint, status int) {
 	if a.want != status {
-		b.Fatalf("%s answers with status %d, not %d", a.name, a.want, status)
+		b.Fatalf("%s answers with status %d, want %d", a.name, a.want, status)
 	}
 }
 
-// settle sends requests to an endpoint whose program has just hashed a password, until its heap
-// has the usual size again. While the hash is computed, 19 MiB more are in use, so Go lets the
-// heap grow to 90 MB before it collects the garbage, into memory that the process touches for
-// the first time: at first, each request through the gateway costs a page fault.
+// settle sends requests to an endpoint whose program has just hashed a password, until the program's
+// heap has its usual size again. A hash needs 19 MiB, so Go lets the heap grow to 90 MB before it
+// collects the garbage. The process touches this memory for the first time, so each of the first
+// requests through the gateway would cost a page fault.
 func (b *bench) settle(e endpoint) {
 	c, err := newLoadClient(e.at, b.maxConnections(), e.want, e.next)
 	b.must(err)

@@ -123,7 +123,7 @@ func TestMixedLoadAndStartsAreMeasured(t *testing.T) {
 	compared := 0
 	for _, one := range b.rows {
 		if !isFinite(one.result()) || one.result() <= 0 && !strings.HasPrefix(one.what, "Longest wait") {
-			t.Errorf("%s: %v was measured", one.what, one.result())
+			t.Errorf("%s: the result is %v, want a finite positive number", one.what, one.result())
 		}
 		if one.bare > 0 {
 			compared++
@@ -149,7 +149,7 @@ func TestNoticesAreMeasured(t *testing.T) {
 	}
 	for _, one := range b.rows {
 		if !isFinite(one.ratio) || one.ratio <= 0 {
-			t.Errorf("%s: the ratio %v was measured", one.what, one.ratio)
+			t.Errorf("%s: the ratio is %v, want a finite positive number", one.what, one.ratio)
 		}
 	}
 	if len(b.rows) != 4 {
@@ -173,7 +173,7 @@ func TestRequestsHaveTheirBodysLength(t *testing.T) {
 	}
 }
 
-// The page in the repository must be the output of a run.
+// docs/performance.md must be the output of a run.
 func TestPageShowsExistingPlots(t *testing.T) {
 	page, err := os.ReadFile("../docs/performance.md")
 	if err != nil {
@@ -291,10 +291,10 @@ func TestMedianRatioComparesRoundByRound(t *testing.T) {
 	ours := []sample{{cpu: 11}, {cpu: 22}, {cpu: 110}}
 	bare := []sample{{cpu: 10}, {cpu: 20}, {cpu: 100}}
 	if ratio := medianRatio(ours, bare, cpuOf); math.Abs(ratio-1.1) > 1e-9 {
-		t.Errorf("ratio %v, want 1.1", ratio)
+		t.Errorf("with one slow round, the median ratio is %v, want 1.1", ratio)
 	}
 	if m := medianOf(ours, cpuOf); m != 22 {
-		t.Errorf("median %v, want 22", m)
+		t.Errorf("the median is %v, want 22", m)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestRowsShowWhetherTheTargetIsMet(t *testing.T) {
 func TestPeersAreReadOrRefused(t *testing.T) {
 	for _, text := range []string{"", "x", "=http://127.0.0.1:1/", "x=127.0.0.1:1", "x=https://127.0.0.1:1/", "x=http://127.0.0.1/"} {
 		if _, err := readPeers([]string{text}, ""); err == nil {
-			t.Errorf("-peer %q was accepted", text)
+			t.Errorf("-peer %q was accepted, want an error", text)
 		}
 	}
 }

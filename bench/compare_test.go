@@ -71,7 +71,7 @@ func TestRunsAreComparedRowByRow(t *testing.T) {
 		}
 	}
 	if err := c.worseError(); err == nil || err.Error() != "the new binary is worse in 1 of 3 rows" {
-		t.Errorf("worseError returns %v", err)
+		t.Errorf("worseError returns %v, want that 1 of 3 rows is worse", err)
 	}
 	if same, err := compareReports(older, older); err != nil || (&comparison{rows: same}).worseError() != nil {
 		t.Errorf("comparing runs with themselves gives %v, %v; want no worse row", same, err)
@@ -85,7 +85,7 @@ func TestRunsAreComparedRowByRow(t *testing.T) {
 	odd[0].rows[0].ratio /= odd[0].rows[1].got
 	for name, runs := range map[string][]*report{"renamed": renamed, "shorter": shorter, "infinite": odd} {
 		if _, err := compareReports(older, runs); err == nil {
-			t.Errorf("%s rows were compared", name)
+			t.Errorf("runs with %s rows were compared, want an error", name)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestComparisonsThatMakeNoSenseAreRefused(t *testing.T) {
 		"a peer":                           {pairs: 1, against: "sallyport", peers: []peer{{}}},
 	} {
 		if _, err := compare(t.Context(), o); err == nil {
-			t.Errorf("%s was accepted", name)
+			t.Errorf("%s was accepted, want an error", name)
 		}
 	}
 }

@@ -128,9 +128,9 @@ func (t *population) peopleOf(of *portal.Portal) *people {
 	return p
 }
 
-// rightCodes returns a side in which this many clients submit right codes, within a call of
-// around, and a function that returns the side of so many writers of the same rows. Each
-// round of either is of other accounts.
+// rightCodes returns a side in which this many clients submit right codes within a call of around. It
+// also returns a function whose result is the side of this many writers of the same rows. Each round of
+// either side uses other accounts.
 func (t *population) rightCodes(p *people, clock *testkit.Clock, clients int, around func(codes func())) (ours side, bare func(writers int) side) {
 	round := 0
 	member := func(i int) int { return (round*inARound + i) * scattered % t.size }

@@ -127,8 +127,8 @@ func (w *bareCode) count(tx *db.Tx) {
 	}
 }
 
-// code returns how long the commits of a code take. For a right code it first writes the
-// attempt that the code ends, which doesn't count.
+// code returns how long the commits of a code take. For a right code it first writes, without
+// measuring, the attempt that the code ends.
 func (w *bareCode) code(right bool) time.Duration {
 	now := time.Now().UnixMilli()
 	if right {

@@ -20,12 +20,13 @@ import (
 )
 
 const (
-	// noticed is how many accounts have notices in the queue, and each how many they have.
+	// noticed is the number of accounts with notices in the queue, and each is the number of notices of
+	// each account.
 	noticed = 100
 	each    = 100
 
-	// signInEvery is the pause between two sign-ins beside the queue. It is longer than a sign-in
-	// takes, so that none waits for another one's password hash.
+	// signInEvery is the pause between two sign-ins while the queue is sent. It is longer than a
+	// sign-in takes, so that no sign-in waits for the password hash of another.
 	signInEvery = 100 * time.Millisecond
 )
 

@@ -50,8 +50,8 @@ var (
 	newWriter = func(sqlite.DBStatus, string) {}
 )
 
-// noteWriter passes a new writing connection of package db to newWriter, with the name that it
-// was opened by. Only that one keeps temporary data in memory.
+// noteWriter passes a new writing connection of package db to newWriter, with the name by which it was
+// opened. It recognizes the connection by its setting to keep temporary data in memory.
 func noteWriter(c sqlite.ExecQuerierContext, name string) error {
 	if strings.Contains(name, "temp_store") {
 		newWriter(c.(sqlite.DBStatus), name)
@@ -76,7 +76,7 @@ func (p *pages) count(work func()) pageCounts {
 // sinceLast returns what was read and written since the last call.
 func (p *pages) sinceLast() (c pageCounts) {
 	if p.writer == nil {
-		p.Fatal("nothing was written to the database yet")
+		p.Fatal("no connection has written to the database yet, so there are no counts")
 	}
 	var err, failed error
 	c.reads, _, err = p.writer.Status(sqlite.DBStatusCacheMiss, true)

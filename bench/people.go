@@ -51,8 +51,8 @@ func (b *bench) newPeople(engine string) *people {
 
 func nameOf(i int) string { return fmt.Sprint("ada", i) }
 
-// networkOf returns a browser in a network of its own, since wrong codes of many users
-// would count against the budget of a shared network.
+// networkOf returns a browser with its own network. In a shared network, the wrong codes of many users
+// would count against one budget.
 func networkOf(i int) login.Browser {
 	return login.Browser{Address: netip.AddrFrom4([4]byte{byte(11 + i/256), byte(i), 0, 1}), UserAgent: "bench"}
 }
@@ -83,7 +83,7 @@ func (p *people) wrong(i int) error {
 	return nil
 }
 
-// prepare makes every browser known, or keeps it so, and brings every user to the code
+// prepare signs every user in, so that every browser is known, and then brings every user to the code
 // page.
 func (p *people) prepare() {
 	p.portal.Clock.Move(betweenRounds)

@@ -67,8 +67,8 @@ func (t *population) config() config.Config {
 	return cfg
 }
 
-// tokenOf returns the token of a kind of account i. Tokens, ids and secrets of an account
-// are derived from its number, so that this program keeps none of them in memory.
+// tokenOf returns account i's token of this kind. Tokens, ids and secrets of an account are derived
+// from its number, so that this program keeps none of them in memory.
 func tokenOf(kind string, i int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
 	return base64.RawURLEncoding.EncodeToString(sum[:])

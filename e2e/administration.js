@@ -1,5 +1,5 @@
 // walkAdministration visits the pages for people with a role. The page is that of an administrator,
-// who has just proven two factors; grace was invited.
+// who has just proven two factors. The account grace was invited.
 import { expect } from './portal.js';
 
 const actions = ['Sign out everywhere', 'Allow another browser', 'Change the role', 'Reset two-factor authentication', 'Disable', 'Remove'];

@@ -136,7 +136,7 @@ test('the browser asks before the user leaves unsaved backup codes', withScripts
 		asked.push(dialog.type());
 		return dialog.dismiss();
 	});
-	await page.getByText('I have saved these codes').click({ clickCount: 2 }); // checked and unchecked
+	await page.getByText('I have saved these codes').click({ clickCount: 2 }); // the first click checks the box, the second unchecks it
 	await page.getByRole('link', { name: 'Harbour Radio' }).click();
 	await expect.poll(() => asked).toEqual(['beforeunload']);
 	await backupCodes(page);

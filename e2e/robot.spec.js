@@ -21,9 +21,9 @@ async function confirm(page, link) {
 	await expect(page.getByRole('status')).toHaveText('Email address confirmed.');
 }
 
-// kinds are all links of mails, by their names in package mail. ask has one sent to the address to,
-// and use is what the person then does with it, in the own browser or in another one. ada is signed
-// in on page, and her address ada@example.com is confirmed.
+// kinds holds every kind of link in mails, by its name in package mail. ask makes the portal send such
+// a link to the address in the field "to". use does with the link what its owner does, in ada's browser
+// or in another one. ada is signed in on page, and her address ada@example.com is confirmed.
 const kinds = {
 	Reset: {
 		path: '/reset', to: 'ada@example.com',
@@ -131,8 +131,8 @@ for (const [name, kind] of Object.entries(kinds)) {
 	});
 }
 
-// readEverything opens each link of the mails and presses each button of its page: with the fields
-// as they are, then with junk in them.
+// readEverything opens each link of the mails and presses each button of its page: first with the fields
+// as they are, then with meaningless text in them.
 async function readEverything(page, mails) {
 	const links = new Set(mails.flatMap(({ Text, HTML }) => `${Text} ${HTML.replaceAll('&amp;', '&')}`.match(/https?:\/\/[^\s"'<>]+/g) ?? []));
 	expect([...links].filter((link) => link.includes('ticket=')), 'links with tickets').not.toEqual([]);
@@ -158,8 +158,8 @@ async function readEverything(page, mails) {
 	expect(pressed, 'the robot found buttons').toBeGreaterThan(1);
 }
 
-// rows returns all rows of a SQLite database, or of one table, without what changes by itself, what
-// counts tries, and failed sign-ins with names that don't exist.
+// rows returns all rows of a SQLite database, or of one table. It leaves out values that change without
+// a request, counts of tries, and failed sign-ins with names that don't exist.
 async function rows(database, only = '') {
 	const program = `
 import re, sqlite3, sys

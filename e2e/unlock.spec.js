@@ -1,4 +1,5 @@
-// A shielded account: mail lets the browser that asked try again, also if the mail is read elsewhere.
+// A shielded account: a mailed link lets the browser that asked for it try again, even if the owner reads
+// the mail on another device.
 import { mkdir } from 'node:fs/promises';
 import { test, expect } from './portal.js';
 import { axeFaults, overflowing } from './checks.js';
@@ -9,8 +10,8 @@ test.use({ mail: true });
 const alert = (page) => page.getByRole('alert');
 const heading = (page) => page.getByRole('heading', { level: 1 });
 
-// checked checks the page that is open, at the widths of a phone and a desktop. With
-// SALLYPORT_PICTURES it also takes pictures, into that directory.
+// checked checks the open page at the widths of a phone and a desktop. If SALLYPORT_PICTURES names a
+// directory, it also saves pictures there.
 async function checked(page, name) {
 	const { width, height } = page.viewportSize();
 	for (const wide of [360, 1280]) {
@@ -74,7 +75,8 @@ test('a shielded account: the laptop asks, the phone opens the mail and shows a 
 	await expect(heading(mobile)).toHaveText('This link doesn’t work any more');
 	await check(mobile, 'used');
 
-	// In the browser that asked the link has a button. A robot presses everything before the person.
+	// In the browser that asked, the link's page has a button. A robot presses every button of the link's
+	// page before the owner does.
 	await laptop.context().clearCookies();
 	const second = await ask();
 	const robot = await anotherBrowser();

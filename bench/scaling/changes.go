@@ -39,7 +39,7 @@ const (
 // change is a kind of change that the clients of all nodes make.
 type change struct {
 	name     string
-	accounts int // how many there are to change; a change needs a fresh one
+	accounts int // number of accounts, since each change needs a new one
 	clients  int // on each node; more of those that hash wouldn't fit into the hashing queue
 	make     func(ctx context.Context, node *server.Portal, p person) error
 }
@@ -132,7 +132,7 @@ func (s *site) run(ctx context.Context, c change, people []person, nodes, client
 	return outcome{took: took, perSecond: float64(len(took)) / elapsed}, nil
 }
 
-// me returns the person as a request finds it by its cookie.
+// me returns the person's session and account as a request with its cookie reads them.
 func me(ctx context.Context, node *server.Portal, p person) (login.Me, error) {
 	held, owner, err := session.ByToken(ctx, node.DB.Reader(), p.from.Session, node.Login.Life, node.Login.Clock())
 	return login.Me{Session: held, Account: owner, From: p.from}, err

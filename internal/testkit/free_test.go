@@ -15,12 +15,12 @@ func TestFreePortIsReserved(t *testing.T) {
 			t.Fatal(err)
 		}
 		if seen[port] {
-			t.Fatalf("port %s was returned twice", port)
+			t.Fatalf("port %s was returned twice, want another one", port)
 		}
 		seen[port] = true
-		// Do as another process would:
+		// Another process that asks for this port can't get its socket.
 		if socket, err := net.Listen("unix", "@sallyport-test-port-"+port); !errors.Is(err, syscall.EADDRINUSE) {
-			t.Fatalf("port %s isn't reserved: %v, %v", port, socket, err)
+			t.Fatalf("the socket of port %s could be opened again: %v, %v; want an error", port, socket, err)
 		}
 	}
 }

@@ -32,13 +32,13 @@ var Engines = []string{"sqlite", "postgres"}
 // untilTimeout is long enough for a busy machine to do what usually takes a moment.
 const untilTimeout = 20 * time.Second
 
-// Until waits until done returns true, because of the work of another goroutine or process. After
-// 20 s it fails the test; what describes what it waited for.
+// Until waits until done returns true, which another goroutine or process causes. It fails the test
+// after untilTimeout. The parameter what describes the awaited state.
 func Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for start := time.Now(); !done(); time.Sleep(time.Millisecond) {
 		if time.Since(start) > untilTimeout {
-			t.Fatalf("%s: not within %v", what, untilTimeout)
+			t.Fatalf("waited %v in vain for: %s", untilTimeout, what)
 		}
 	}
 }

@@ -65,8 +65,8 @@ func TestDoctorReportsWhatItCannotDecide(t *testing.T) {
 	}
 }
 
-// The proxy's default site isn't a panel. With --upstream doctor sees that; without it
-// doctor can't decide.
+// The proxy's default site isn't a panel. Doctor sees that with --upstream, and can't decide without
+// --upstream.
 func TestDoctorDistinguishesADefaultSiteFromThePanel(t *testing.T) {
 	t.Parallel()
 	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // no server listens there
@@ -118,8 +118,8 @@ func TestDoctorFindsANameWithAWrongAddress(t *testing.T) {
 	wantIDs(t, d, "dns.wrong"+atPortal, "dns.wrong"+atRadio, "dns.wrong"+atVideo)
 }
 
-// upstream names the proxy, which leads back to Sallyport. The gate refuses strangers as it should,
-// so only the address of upstream shows it.
+// Doctor finds an upstream that names the proxy in front of Sallyport. Sallyport refuses strangers as
+// usual, so only the address in upstream shows the fault.
 func TestDoctorFindsAnUpstreamThatIsTheGate(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "apache", strings.Replace(gatewayConfig, "upstream: ONE", "upstream: https://127.0.0.1:PORT", 1))
@@ -210,7 +210,7 @@ func TestDoctorChecksFirstWhetherTheServerRuns(t *testing.T) {
 	_, d := runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d, "server.down "+s.portal.At)
 	if lines := d.Findings[0].Fixes[0].Lines; len(lines) != 1 || lines[0] != "sallyport serve --config "+strings.TrimPrefix(s.environ[0], "SALLYPORT_CONFIG=") {
-		t.Errorf("the fix has the lines %q", lines)
+		t.Errorf("the fix of server.down has the lines %q, want only the command that starts the server", lines)
 	}
 	listener, err := net.Listen("tcp", s.portal.At)
 	if err != nil {
@@ -222,7 +222,7 @@ func TestDoctorChecksFirstWhetherTheServerRuns(t *testing.T) {
 	_, d = runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d, "server.other "+s.portal.At)
 	if lines := d.Findings[0].Fixes[0].Lines; !strings.Contains(lines[0], "ss -ltnp 'sport = :"+port(s.portal.At)) {
-		t.Errorf("the fix has the lines %q", lines)
+		t.Errorf("the fix of server.other has the lines %q, want ss with the port %s first", lines, port(s.portal.At))
 	}
 }
 

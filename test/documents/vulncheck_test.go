@@ -49,7 +49,7 @@ func TestVulncheckFailsOnlyForAVulnerabilityThatIsCalled(t *testing.T) {
 		vulncheck.Dir = testkit.Path(".")
 		output, err := vulncheck.CombinedOutput()
 		if failed := err != nil; failed != test.fails || !strings.Contains(string(output), test.says) {
-			t.Errorf("make vulncheck with %s: %v, want a failure: %v, and %q in\n%s", name, err, test.fails, test.says, output)
+			t.Errorf("make vulncheck with %s ends with %v, want an error: %v, and the text %q in its output:\n%s", name, err, test.fails, test.says, output)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 type fault struct {
 	name      string
 	tolerated bool // users can sign in before the repair
-	deaf      bool // the node serves, but isn't notified of changes
+	deaf      bool // the node serves requests, but gets no notifications of changes
 	harm      func(s *ordeal, n *node) (mend func())
 }
 

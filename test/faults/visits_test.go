@@ -12,8 +12,8 @@ import (
 var signedOut = portal.LeadsTo("/login?notice=signed_out")
 
 const (
-	// endsWithin is how soon after its end every node refuses a visit, and endsWithinWhole
-	// how soon if no fault keeps nodes from hearing of it.
+	// endsWithin is the longest time from the end of a visit until every node refuses it.
+	// endsWithinWhole is that time if every node gets the notification of the end.
 	endsWithin      = 5 * time.Second
 	endsWithinWhole = time.Second
 

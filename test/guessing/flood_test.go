@@ -156,7 +156,7 @@ func TestAttack25FullQueue(t *testing.T) {
 			}
 		}
 		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
-			t.Errorf("the refused sign-ins wrote %d rows, want none", after-before)
+			t.Errorf("the refused sign-ins wrote %d rows to the database, want none", after-before)
 		}
 		done := make(chan portal.Answer, 1)
 		go func() { done <- known.Post("/login", "username", "ada", "password", portal.Password) }()
@@ -174,7 +174,8 @@ func TestAttack25FullQueue(t *testing.T) {
 	})
 }
 
-// TestAttack25LongForms checks that a body of more than 64 KiB is refused unread.
+// TestAttack25LongForms checks that a form of more than 64 KiB gets 413 and that its password isn't
+// counted.
 func TestAttack25LongForms(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")

@@ -42,7 +42,7 @@ func TestAttack37CodesOfSeveralLengths(t *testing.T) {
 		if page := portal.VisibleText(one.Get("/login/code?two=1").Body); !strings.Contains(page, "up to 60 seconds") {
 			t.Errorf("with a period of 60 s, the page for two codes says:\n%s", page)
 		}
-		// These can't be codes of the account, so they are neither compared nor counted.
+		// Inputs of a length that no code of the account has are neither compared nor counted.
 		for _, code := range []string{"1234567", "000000000", "12345", phone.Code(0) + "0"} {
 			typeCode(t, one, code, "A code has 6 to 8 digits.")
 		}
@@ -68,7 +68,7 @@ func TestAttack37CodesOfSeveralLengths(t *testing.T) {
 			}
 			one = portal.PendingSignIn(t, p, "ada")
 		}
-		// The steps of a pair are as long as the authenticator's period.
+		// The two codes of a pair are one period of their authenticator apart.
 		p.Clock.Move(5 * time.Minute)
 		one.Post("/login/code", "code", token.Code(0), "next_code", token.Code(30*time.Second))
 		portal.CheckSignedIn(t, one, "the same code twice", false)
@@ -162,7 +162,7 @@ func TestUnsupportedAuthenticatorAdmitsNobody(t *testing.T) {
 }
 
 // TestUnsupportedAuthenticatorBesideAnother checks that no code of an account is compared while one
-// of its rows is damaged: a row that can't be read denies.
+// of its authenticators has a row that can't be read. Backup codes still work.
 func TestUnsupportedAuthenticatorBesideAnother(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, first := portal.WithTwoFactor(t, p, "ada")
@@ -170,7 +170,7 @@ func TestUnsupportedAuthenticatorBesideAnother(t *testing.T) {
 		portal.ChangeRows(t, p, `UPDATE totp SET period = 45 WHERE authenticator_id = $1`, first.ID)
 		other := portal.PendingSignIn(t, p, "ada")
 		if a := other.Post("/login/code", "code", second.Code(0)); a.Status != http.StatusInternalServerError {
-			t.Errorf("the code of the other authenticator: %s, want 500", portal.Summary(a))
+			t.Errorf("a right code of the undamaged authenticator: %s, want 500", portal.Summary(a))
 		}
 		portal.CheckSignedIn(t, other, "code beside a damaged row", false)
 		other.Post("/login/backup-code", "backup_code", first.Codes[0])
@@ -178,8 +178,8 @@ func TestUnsupportedAuthenticatorBesideAnother(t *testing.T) {
 	})
 }
 
-// TestOffsetOfPhonesIsATime checks that the offset of a phone counts in time, not in steps, by
-// which the server's own clock is judged.
+// TestOffsetOfPhonesIsATime checks that the server estimates its clock's offset from the phones' offsets
+// in seconds, not in time steps.
 func TestOffsetOfPhonesIsATime(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
@@ -191,6 +191,6 @@ func TestOffsetOfPhonesIsATime(t *testing.T) {
 		portal.CheckSignedIn(t, b, "code of a phone that is a step ahead", true)
 	}
 	if got := p.Login.Watch.Offset(); got != time.Minute {
-		t.Errorf("three phones are a step of 60 s ahead: offset %v, want 1m", got)
+		t.Errorf("after codes of three phones that are a step of 60 s ahead, the server's offset is %v, want 1m", got)
 	}
 }

@@ -20,9 +20,8 @@ import (
 )
 
 // TestAResetLeavesNoBrowserKnown redeems let-in links, finishes sign-ins, opens the wizard and
-// adds an authenticator while an operator resets the account. Afterwards no browser that was
-// known, no session that began before the reset, no authenticator and no machine pass is left.
-// There are no deadlocks.
+// adds an authenticator while an operator resets the account. The reset must end every earlier known
+// browser, session, authenticator and machine pass, and no transaction may run into a deadlock.
 func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")

@@ -19,8 +19,8 @@ func becomeKey(t *testing.T, p *portal.Portal, phone *portal.Phone) {
 	portal.ChangeRows(t, p, `UPDATE authenticators SET kind = 'webauthn' WHERE id = $1`, phone.ID)
 }
 
-// Without an authenticator that shows codes, a code can't be compared. If such a try were free,
-// it would never be refused.
+// If no authenticator of an account shows codes, the portal asks for a backup code. A code that is
+// submitted nevertheless is neither compared nor counted.
 func TestACodeIsRefusedWhereNothingShowsCodes(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
@@ -30,7 +30,7 @@ func TestACodeIsRefusedWhereNothingShowsCodes(t *testing.T) {
 			t.Errorf("the form for a code: %s, want the one for a backup code", portal.Summary(a))
 		}
 		if a := thief.Get("/login/backup-code"); a.Status != http.StatusOK || strings.Contains(a.Body, "/login/code") {
-			t.Errorf("the form for a backup code leads to that for a code: %s", portal.Summary(a))
+			t.Errorf("the form for a backup code has a link to the form for a code, want none: %s", portal.Summary(a))
 		}
 		const none = "This account has no authenticator app"
 		for i := range 40 {
@@ -43,12 +43,12 @@ func TestACodeIsRefusedWhereNothingShowsCodes(t *testing.T) {
 			}
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger WHERE bucket IN ('code', 'code-known', 'two-codes', 'prefix') AND LENGTH(times) > 0`); n != 0 {
-			t.Errorf("codes that weren't compared left %d rows in the ledger", n)
+			t.Errorf("codes that weren't compared left %d rows in the ledger, want none", n)
 		}
 		if got := portal.EventCounts(t, p); got["code_failed:refused"] != 0 {
-			t.Errorf("codes that weren't compared left events: %v", got)
+			t.Errorf("codes that weren't compared left the events %v, want no code_failed", got)
 		}
-		// The same holds for a fresh proof.
+		// A reauthentication asks for a backup code too, and compares no other code.
 		if a := owner.Get("/reauthenticate"); strings.Contains(a.Body, `name="code"`) || !strings.Contains(a.Body, `name="backup_code"`) {
 			t.Errorf("the form of a reauthentication doesn't ask for a backup code: %s", portal.Summary(a))
 		}
@@ -58,7 +58,7 @@ func TestACodeIsRefusedWhereNothingShowsCodes(t *testing.T) {
 			}
 		}
 		if a := owner.Post("/reauthenticate", "password", portal.Password, "backup_code", phone.Codes[0]); a.Status != http.StatusSeeOther {
-			t.Errorf("reauthentication with a backup code: %s", portal.Summary(a))
+			t.Errorf("reauthentication with a backup code: %s, want it to succeed", portal.Summary(a))
 		}
 		if a := owner.Get("/settings/security"); a.Status != http.StatusOK || !strings.Contains(a.Body, "Phone") {
 			t.Errorf("the Security tab doesn't list the authenticator: %s", portal.Summary(a))

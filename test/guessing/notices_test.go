@@ -30,7 +30,7 @@ func TestAttack20NoticeAndForcedChange(t *testing.T) {
 				t.Errorf("after %d wrong codes: banner shown: %v, want it from the third on", n, told)
 			}
 			if n >= 3 && !strings.Contains(page, fmt.Sprintf("%s %d wrong codes.", banner, n)) {
-				t.Errorf("after %d wrong codes, the banner has another number", n)
+				t.Errorf("after %d wrong codes, the banner doesn't have this number", n)
 			}
 		}
 		got := portal.EventCounts(t, p)

@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestARightPasswordCountsAsNoWrongOne submits right passwords in requests that fail for another
-// reason, more often than the budget of wrong passwords allows.
+// TestARightPasswordCountsAsNoWrongOne checks that right passwords aren't counted as wrong ones, even
+// in requests that fail for another reason.
 func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()

@@ -79,7 +79,7 @@ func TestTheOwnerIsToldOfAThiefWithPasswordAndCookie(t *testing.T) {
 			portal.CheckSignedIn(t, owner, "the owner, after two wrong codes", true)
 		}
 		if strings.Contains(portal.VisibleText(owner.Get("/settings/profile").Body), banner) || portal.EventCounts(t, p)["wrong_codes_noticed:done"] != 0 {
-			t.Error("wrong codes that a sign-in followed led to a notice")
+			t.Error("wrong codes led to a notice although a sign-in in the same browser followed, want none")
 		}
 		p.Clock.Move(24 * time.Hour)
 		owner.SignIn("ada")

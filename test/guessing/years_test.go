@@ -115,14 +115,14 @@ func (s *siege) guessWith(b *portal.Browser, limit int, path string, fields ...s
 // guessLetIn submits wrong codes in new browsers that mail lets in, since the thief reads the owner's
 // mails too. No such browser has codes of its own.
 func (s *siege) guessLetIn() {
-	for range 3 { // mails a day
+	for range 3 { // as many links as are mailed in a day
 		s.networks++
 		b := portal.FromNetwork(s.p.Browser(s.t), s.networks%10000)
 		if a := b.Post("/unlock", "ticket", portal.MailedUnlock(s.t, s.p, b, "ada")); a.Location != "/login?notice=let_in" {
-			s.t.Fatalf("a link of the thief, who reads the owner's mails: %s", portal.Summary(a))
+			s.t.Fatalf("the thief submits a link from the owner's mails: %s, want the notice let_in", portal.Summary(a))
 		}
 		if a := b.Post("/login", "username", "ada", "password", s.password); a.Location != "/login/code" {
-			s.t.Fatalf("right password in a browser that mail let in: %s", portal.Summary(a))
+			s.t.Fatalf("right password in a browser that mail let in: %s, want /login/code", portal.Summary(a))
 		}
 		s.letIn++
 		s.guessWith(b, 10, "/login/code")
@@ -130,7 +130,7 @@ func (s *siege) guessLetIn() {
 		s.guessWith(b, 10, "/login/code")
 		own := portal.CountRows(s.t, s.p, `SELECT COUNT(*) FROM ledger JOIN devices ON ledger.subject = devices.id WHERE used_at = 0`)
 		if own != 0 {
-			s.t.Error("a browser that mail let in has codes of its own")
+			s.t.Error("a browser that mail let in has its own budget of codes, want that of unknown browsers")
 		}
 		s.record()
 	}

@@ -202,7 +202,7 @@ func TestAttack71MailsThroughEximAsPythonReadsThem(t *testing.T) {
 			t.Errorf("-want +got:\n%s\nof\n%s", diff, content)
 		}
 		if !strings.Contains(m.Received, "with esmtpsa ") { // TLS and a password, and not SMTPUTF8
-			t.Errorf("Exim received it so: %s", m.Received)
+			t.Errorf("Exim's Received header is %q, want esmtpsa: TLS and a password, without SMTPUTF8", m.Received)
 		}
 		if strings.Contains(html[2], "<script") || strings.ContainsAny(text[2]+html[2], "\u202e\r\x00") || !strings.HasPrefix(html[2], "<!doctype html>\n") || !strings.HasSuffix(html[2], "</html>\n") {
 			t.Errorf("the parts are\n%s\n%s", text[2], html[2])
@@ -212,13 +212,13 @@ func TestAttack71MailsThroughEximAsPythonReadsThem(t *testing.T) {
 		shown, ids = append(shown, strings.Trim(name, "\u2068\u2069")), append(ids, m.ID)
 	}
 	slices.Sort(shown)
-	// Events keep no characters that can't be printed.
+	// An event's names have no characters that can't be printed.
 	want := []string{"..QUIT", "<script>alert(1)</script>", "=?utf-8?q?=0D=0ABcc:_eve@example.com?=", "From here", "Phone", "aBcc: eve@example.comb", "gnp.exe", "👩🚀 هاتف"}
 	if diff := cmp.Diff(want, shown); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	slices.Sort(ids)
 	if len(slices.Compact(ids)) != len(names) {
-		t.Errorf("the Message-IDs aren't different: %q", ids)
+		t.Errorf("the Message-IDs are %q, want a different one for each mail", ids)
 	}
 }

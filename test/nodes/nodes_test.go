@@ -198,8 +198,8 @@ func (c *cluster) signedInOnEachNode() *sallyport.Visitor {
 	return v
 }
 
-// TestDrain checks that a server that gets SIGTERM first reports that it drains and serves on, and
-// that it stops at once when it gets a second one.
+// TestDrain checks that a server that gets SIGTERM reports that it drains but still serves requests, and
+// that a second SIGTERM stops it at once.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	p := &sallyport.Program{T: t, Path: sallyport.BuildProgram(t), Dir: t.TempDir(), Env: []string{"SALLYPORT_DRAIN=1m"}}

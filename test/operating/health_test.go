@@ -134,12 +134,11 @@ func TestOperatorsSeeThatTheClockIsWrong(t *testing.T) {
 	}
 }
 
-// TestReadyzTellsOfStandbysThatLag checks that /readyz reports a standby that isn't synchronous.
-// The rule that a code opens one session (R7) holds through a failover only if the standby has
-// every commit.
+// TestReadyzTellsOfStandbysThatLag checks that /readyz reports if no standby is synchronous. After a
+// failover a used code is still refused (R7) only if the standby has every commit.
 func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 	t.Parallel()
-	// The test needs its own PostgreSQL server, since a standby is one of all databases.
+	// The test needs its own PostgreSQL server, since a standby copies all databases of a server.
 	dir, err := os.MkdirTemp("", "sallyport-postgres-")
 	testkit.Check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -215,8 +214,8 @@ func startStandby(t *testing.T, super, dir string) (end func()) {
 	return end
 }
 
-// TestPanicInATransactionHoldsNothing checks that a panic while a transaction is open releases its
-// lock and its connection (F9).
+// TestPanicInATransactionHoldsNothing checks that a panic in a transaction releases the transaction's
+// lock and connection (F9).
 func TestPanicInATransactionHoldsNothing(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, _ := portal.WithTwoFactor(t, p, "ada")
@@ -242,7 +241,7 @@ func TestPanicInATransactionHoldsNothing(t *testing.T) {
 			}
 		}
 		p.Login.Ring = ring
-		p.Clock.Move(time.Hour) // since the tries that panicked count
+		p.Clock.Move(time.Hour) // so that the ledger no longer counts the tries that panicked
 		portal.NothingHalfDone(t, p.DB)
 		if !strings.Contains(p.Logs.String(), `"msg":"panic"`) {
 			t.Error("the log has no line about a panic")

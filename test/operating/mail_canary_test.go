@@ -57,10 +57,10 @@ func TestAttack157CanariesOfMail(t *testing.T) {
 				testkit.Check(t, p.Outbox.Run(t.Context()))
 				p.Outbox.Wait()
 				if got := len(server.Mails()) == 1; got != known {
-					t.Errorf("the server read the mail: %v, want %v", got, known)
+					t.Errorf("the mail server has read one mail: %v, want %v", got, known)
 				}
 				if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox WHERE last_error LIKE '%the mail server answered%'`); n != 1 {
-					t.Errorf("%d mails wait with the server's answer, want 1", n)
+					t.Errorf("%d mails wait with the mail server's answer as their error, want 1", n)
 				}
 				for place, text := range map[string]string{"log": p.Logs.String(), "database": everyByte(t, p), "metrics": portal.Scrape(t, metrics), "readiness": p.Browser(t).Get("/readyz").Body} {
 					for what, secret := range secrets {

@@ -61,7 +61,7 @@ func TestAttack161Reload(t *testing.T) {
 		return strings.Contains(body, "configuration: faulty")
 	}
 	if !served("one.test") || served("two.test") || faulty() {
-		t.Fatal("after the start, the server doesn't serve the declared panel alone")
+		t.Fatal("after the start, the server doesn't serve the declared panel, or serves another one")
 	}
 	for _, broken := range []string{"panels: [", "panles: []\n", "panels:\n  - {url: 'http://two.test', upstream: 'http://two.test'}\n", declared("two.test") + "site_name: ''\n"} {
 		reload(broken, faulty)
@@ -77,8 +77,8 @@ func TestAttack161Reload(t *testing.T) {
 	if served("one.test") || faulty() {
 		t.Error("after the reload, the earlier panel is still served, or the configuration counts as faulty")
 	}
-	// The command reloads the configuration too. If the file is faulty, the command reports the
-	// faults itself and doesn't signal the server.
+	// The command "reload" makes the server reload the configuration. If the file is faulty, the
+	// command reports the faults itself and doesn't signal the server.
 	write(declared("one.test"))
 	p.Command("reload")
 	for begin := time.Now(); !served("one.test"); time.Sleep(5 * time.Millisecond) {

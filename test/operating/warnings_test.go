@@ -13,10 +13,10 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestReadyzWarnsIfEveryRequestIsRefused checks the warning about a portal with an HTTPS URL but
+// TestReadyzWarnsIfEveryRequestIsRefused checks the warning about a portal with an https URL but
 // without TLS or a trusted proxy, which refuses every request. The log has the warning after the
-// start and after a reload, and /readyz, which stays ready, has it all the time. A reload also logs
-// the settings that take effect at the next start. Another warning isn't in /readyz.
+// start and after a reload. /readyz has it as long as it is true, and still answers 200. A reload also
+// logs the settings that take effect at the next start. The warning about site_name is only in the log.
 func TestReadyzWarnsIfEveryRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	const warning = "every request will be refused: name your proxy in trusted_proxies, or set tls"

@@ -9,9 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// Every route that reads a form refuses one that it can't read whole, although the fields
-// before the fault are right: otherwise a proof or a change would count of which the rest
-// was lost.
+// Every route refuses a form that it can't read to its end, even if the fields before the fault are
+// right. Otherwise the portal would act on a part of the form.
 func TestFormsThatCannotBeReadChangeNothing(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -20,7 +19,7 @@ func TestFormsThatCannotBeReadChangeNothing(t *testing.T) {
 		pending.SignIn("bob")
 		pending.Enroll("phone")
 		pending = p.Browser(t)
-		pending.SignIn("bob") // a code is missing
+		pending.SignIn("bob") // this attempt waits for a code
 		owner.SignIn("ada")
 		wizard := owner.BeginEnroll()
 		forms := map[string]struct {

@@ -85,8 +85,8 @@ func TestAttack103SignOutOnAnotherNodeEndsVisits(t *testing.T) {
 	})
 }
 
-// While the database can't be reached, a visit counts for at most five seconds after the
-// last read (F1).
+// While the database can't be reached, the gateway admits a visit for at most five seconds after it last
+// read the visit (F1).
 func TestAttack140CachedVisitsEndAfterFiveSeconds(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")

@@ -150,7 +150,7 @@ func TestPasswordChangeEndsTheVisitsOfItsSession(t *testing.T) {
 		}
 		b.Post("/settings/security/password", "password", "seven lamps on a sill", "new_password", portal.Password)
 		if b.Post(panels.Radio + "/.sallyport/logout"); b.SignedIn() {
-			t.Error("a sign-out with a visit that had ended left the session open")
+			t.Error("the session is open after a sign-out at a panel whose visit had ended, want it ended")
 		}
 	})
 }

@@ -25,9 +25,9 @@ func fetched(mode, dest string) http.Header {
 	return http.Header{"Sec-Fetch-Mode": {mode}, "Sec-Fetch-Dest": {dest}, "Accept": {"text/html,*/*"}}
 }
 
-// A user gets a page with a link to the sign-in, and a script gets JSON. Both come with
-// status 401 and one challenge, as HTTP requires, through the gateway and through every
-// proxy that sends verify requests.
+// Without a session, a user gets a page with a link to the sign-in, and a script gets JSON. Both answers
+// have status 401 and one challenge, as HTTP requires, from the gateway and from every proxy that sends
+// verify requests.
 func TestPeopleGetPagesAndScriptsGetJSON(t *testing.T) {
 	t.Parallel()
 	gate := panels.Guarded(t, http.NotFoundHandler())
@@ -290,7 +290,7 @@ func TestServiceWorkerOfThePanelCannotInterceptThePortal(t *testing.T) {
 	}
 	signIn := b.Post("/login", "username", "ada", "password", portal.Password, "return", "/")
 	if signIn.Status != http.StatusSeeOther {
-		t.Fatal(portal.Summary(signIn))
+		t.Fatalf("sign-in: %s, want it to succeed", portal.Summary(signIn))
 	}
 	if a := b.Do("GET", sharedHost+"/sw.js", nil, http.Header{"Service-Worker": {"script"}, "Accept": {"*/*"}}); a.Status != http.StatusForbidden {
 		t.Errorf("the script of a service worker: %s, want 403", portal.Summary(a))

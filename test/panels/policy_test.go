@@ -48,7 +48,7 @@ func scripted(b *portal.Browser, path string) int {
 
 const required = "  - groups: [ops]\n    two_factor: required\n    from: 2026-11-24\n" // from 23:00 UTC of the 23rd on
 
-// The date of a policy comes for visits that are in the cache, on both engines.
+// At its date, a policy takes effect even for visits that are in the cache.
 func TestAttack166PolicyDateComesForCachedVisits(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		addToGroup(t, p, "ada", "ops")
@@ -85,7 +85,7 @@ func TestAttack166PolicyDateComesForCachedVisits(t *testing.T) {
 			t.Errorf("an account outside of the group: %d, want 200", got)
 		}
 
-		// Joining and leaving the group counts at once.
+		// The policy applies to an account as soon as it joins the group, and ends as soon as it leaves.
 		testkit.Check(t, p.Manage.Groups.Join(t.Context(), manage.CommandLine(), bob, "ops"))
 		testkit.Until(t, "refusal", func() bool { return scripted(other, "/page") == http.StatusUnauthorized })
 		testkit.Check(t, p.Manage.Groups.Leave(t.Context(), manage.CommandLine(), bob, "ops"))
@@ -104,7 +104,7 @@ func TestAttack166PolicyDateComesForCachedVisits(t *testing.T) {
 	}, withPolicy(t, required))
 }
 
-// The date comes on all nodes at the same moment, also on those whose clocks are wrong.
+// At its date, a policy takes effect on all nodes at the same moment, even if their clocks are wrong.
 func TestAttack166PolicyDateComesOnAllNodesAtOnce(t *testing.T) {
 	t.Parallel()
 	items := required + "  - groups: [summer]\n    two_factor: required\n    from: 2027-03-28\n  - groups: [after]\n    two_factor: required\n    from: 2027-03-29\n"
@@ -171,8 +171,8 @@ func TestPolicyEndsStreams(t *testing.T) {
 	}
 }
 
-// A proxy that asks about each request gets the answers of the gateway: a person is led to the
-// wizard, and a script gets JSON.
+// With forward-auth, a policy has the same effect as with the gateway: a navigation leads to the wizard,
+// and a script gets JSON.
 func TestPolicyInForwardAuth(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite", withPolicy(t, required))
@@ -181,7 +181,7 @@ func TestPolicyInForwardAuth(t *testing.T) {
 	b.SignIn("ada")
 	panels.Navigate(b, panels.Video+"/.sallyport/start?return=/page")
 	if a := panels.SendVerify(b, "caddy", "/page", nil); a.Status != http.StatusOK {
-		t.Fatalf("before the date: %s, want 200", portal.Summary(a))
+		t.Fatalf("verify request before the date: %s, want 200", portal.Summary(a))
 	}
 	p.Clock.Move(11 * time.Hour)
 	if a := panels.SendVerify(b, "caddy", "/page", panels.NavigationHeaders()); a.Status != http.StatusSeeOther || a.Location != panels.Video+"/.sallyport/start?return=%2Fpage" {
@@ -197,7 +197,7 @@ func TestPolicyInForwardAuth(t *testing.T) {
 	}
 }
 
-// A reload puts a policy in force, and takes it back.
+// A reload puts a policy into force, and another one ends it.
 func TestReloadChangesThePolicy(t *testing.T) {
 	t.Parallel()
 	setting := withPolicy(t, required)

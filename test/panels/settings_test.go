@@ -68,8 +68,8 @@ func TestPanelsCertificateMustMatchItsSettings(t *testing.T) {
 	}
 }
 
-// A request that comes back to the gate of a panel is refused at once, even on open paths. The
-// proxy that leads it back may join header lines, or send it to another panel first.
+// The gateway refuses a request of its own that comes back to it, even on an open path, even if the
+// proxy that sends it back joins header lines, and even by way of another panel.
 func TestARequestThatComesBackIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, hosts := range map[string]map[string]string{
@@ -94,13 +94,13 @@ func TestARequestThatComesBackIsRefusedAtOnce(t *testing.T) {
 		gate.Store(p.At)
 		a := p.Browser(t).Get(panels.Radio + "/open/x")
 		if a.Status != http.StatusBadGateway || int(passed.Load()) != len(hosts) || !strings.Contains(p.Logs.String(), "upstream leads back to Sallyport") {
-			t.Errorf("%s: %s after %d requests, want 502 after %d and a line in the log\n%s", name, portal.Summary(a), passed.Load(), len(hosts), p.Logs)
+			t.Errorf("%s: %s after %d requests, want 502 after %d and a log line that upstream leads back to Sallyport\n%s", name, portal.Summary(a), passed.Load(), len(hosts), p.Logs)
 		}
 	}
 }
 
-// A panel may send requests to another panel with the headers that it got. The header by which the
-// gateway knows its requests again is no client's to set.
+// The gateway recognizes its own requests by the header Sallyport-Loop. It keeps a panel's mark if the
+// panel forwards a request to another panel, and removes marks that a client made up.
 func TestOnlyTheGatewayMarksRequests(t *testing.T) {
 	t.Parallel()
 	var gate atomic.Value
@@ -113,20 +113,20 @@ func TestOnlyTheGatewayMarksRequests(t *testing.T) {
 	gate.Store(p.At)
 	got := panels.Received(t, p.Browser(t).Get(panels.Radio+"/open/x")).Header["Sallyport-Loop"]
 	if len(got) != 2 || !strings.HasSuffix(got[0], " "+panels.Radio) || !strings.HasSuffix(got[1], " "+panels.Video) {
-		t.Fatalf("the second panel gets the marks %q, want one of each panel", got)
+		t.Fatalf("the second panel gets the marks %q in Sallyport-Loop, want one of each panel", got)
 	}
 	for _, name := range []string{"Sallyport-Loop", "sallyport_loop", "Sallyport.Loop"} {
 		for _, value := range []string{panels.Video, " " + panels.Video, strings.Repeat("0", 32) + " " + panels.Video} {
 			a := p.Browser(t).Do("GET", panels.Video+"/open/x", nil, http.Header{name: {value}})
 			if h := panels.Received(t, a).Header; len(h["Sallyport-Loop"]) != 1 || h["Sallyport-Loop"][0] != got[1] || h["Sallyport_loop"] != nil || h["Sallyport.loop"] != nil {
-				t.Errorf("%s: %q: the panel gets %q", name, value, h)
+				t.Errorf("a client sends %s: %q: the panel gets the headers %q, want only the gateway's mark", name, value, h)
 			}
 		}
 	}
 }
 
-// upstream names the proxy in front of Sallyport, or a server that speaks no TLS. The page is that
-// of a panel that is down, and the log says what to write.
+// If upstream names the proxy in front of Sallyport, or has https:// for a server without TLS, users get
+// the page of a panel that doesn't respond, and the log says which upstream to write.
 func TestWrongUpstreamsAreExplainedInTheLog(t *testing.T) {
 	t.Parallel()
 	var gate atomic.Value

@@ -28,7 +28,8 @@ func TestAttack27OnlyThreeStepsOpen(t *testing.T) {
 	})
 }
 
-// TestAttack27StepsAreAsLongAsThePeriod is the same for an authenticator with a period of 60 s.
+// TestAttack27StepsAreAsLongAsThePeriod checks which codes are accepted from an authenticator with a
+// period of 60 s, whose time steps are as long.
 func TestAttack27StepsAreAsLongAsThePeriod(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")

@@ -29,9 +29,9 @@ var operatorChanges = map[string]func(p *portal.Portal, a account.Account) error
 	},
 }
 
-// checkNoFault makes the requests of an account's owner, while an operator removes or resets the
-// account before each of their statements. No answer is an internal error or says that the
-// database is unavailable, and only changes are answered with [login.ErrGone].
+// checkNoFault makes the requests of an account's owner again and again. Each time an operator removes or
+// resets the account before another statement of the request. No answer may be an internal error or say
+// that the database is unavailable, and only a change may be answered with [login.ErrGone].
 func checkNoFault(t *testing.T, settings []string, owner string, doors func(t *testing.T, p *portal.Portal) map[string]door) {
 	t.Helper()
 	t.Parallel()
@@ -47,7 +47,7 @@ func checkNoFault(t *testing.T, settings []string, owner string, doors func(t *t
 				}
 			}, func() portal.Answer { return d.open(t, p) }, func(message int, a portal.Answer) {
 				if a.Status >= http.StatusInternalServerError || a.Status == http.StatusNotFound && !d.gone {
-					t.Errorf("%s, with the %s of the account before message %d: %s", name, what, message, portal.Summary(a))
+					t.Errorf("%s, with the %s of the account before message %d to the database: %s, want no server error", name, what, message, portal.Summary(a))
 				}
 			})
 		}
@@ -112,7 +112,7 @@ func TestSessionOnASharedHostThatEndsBetweenTwoReads(t *testing.T) {
 }
 
 // TestCommandsForAnAccountThatIsGone calls the operator's functions with an account that another
-// command removed after it was read.
+// command removed after the test had read it. Each must return ErrNotFound.
 func TestCommandsForAnAccountThatIsGone(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, by, a := context.Background(), manage.CommandLine(), p.AddAccount(t, "ada")
@@ -132,7 +132,7 @@ func TestCommandsForAnAccountThatIsGone(t *testing.T) {
 			"leave a group": func() error { return p.Manage.Groups.Leave(ctx, by, a, "ops") },
 		} {
 			if err := change(); !errors.Is(err, db.ErrNotFound) {
-				t.Errorf("%s: %v, want ErrNotFound", what, err)
+				t.Errorf("%s for an account that is removed: got %v, want ErrNotFound", what, err)
 			}
 		}
 	})

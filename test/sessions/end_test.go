@@ -254,8 +254,8 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 	})
 }
 
-// TestSweepsFailByThemselves checks that a table that can't be swept doesn't prevent the sweep of
-// other tables.
+// TestSweepsFailByThemselves checks that the sweep deletes expired rows of all other tables if it can't
+// delete those of one table.
 func TestSweepsFailByThemselves(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -291,8 +291,8 @@ func TestSweepsFailByThemselves(t *testing.T) {
 	})
 }
 
-// TestWhatCannotBeReadCanBeEnded removes authenticators of a kind that this version doesn't know,
-// and revokes a pass whose proofs can't be read.
+// TestWhatCannotBeReadCanBeEnded checks that an owner can remove authenticators of a kind that this
+// version doesn't know, and revoke a pass whose proofs can't be read.
 func TestWhatCannotBeReadCanBeEnded(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := t.Context()
@@ -309,15 +309,15 @@ func TestWhatCannotBeReadCanBeEnded(t *testing.T) {
 		portal.ChangeRows(t, p, `UPDATE passes SET proofs = 'smartcard::1'`)
 		portal.ChangeRows(t, p, `UPDATE authenticators SET kind = 'smartcard'`)
 		if err := p.Manage.Passes.Revoke(ctx, manage.Owner(me), me.Account, all[0].ID); err != nil {
-			t.Errorf("revoke a pass that can't be read: %v", err)
+			t.Errorf("revoke a pass that can't be read: got %v, want no error", err)
 		}
 		token, err := p.Manage.Authenticators.Remove(ctx, me, phone.ID)
 		if err != nil {
-			t.Fatalf("remove an authenticator of an unknown kind: %v", err)
+			t.Fatalf("remove an authenticator of an unknown kind: got %v, want no error", err)
 		}
 		b.SetCookie(portal.SessionCookie, token.Reveal())
 		if _, err := p.Manage.Authenticators.DisableTwoFactor(ctx, meOf(t, p, b)); err != nil {
-			t.Errorf("disable two-factor authentication with authenticators of an unknown kind: %v", err)
+			t.Errorf("disable two-factor authentication with authenticators of an unknown kind: got %v, want no error", err)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM passes`); n != 0 {
 			t.Errorf("%d authenticators and passes are left, want none", n)

@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// interrupter is a proxy in front of PostgreSQL. It can run a function before it forwards one
-// of the messages that the clients send. A message has one statement, or the preparation of one.
+// interrupter is a proxy in front of PostgreSQL. It can run a function before it forwards a chosen
+// message of a client. A message executes or prepares one statement.
 type interrupter struct {
 	mu    sync.Mutex
 	after int    // number of messages to forward first
@@ -180,14 +180,14 @@ func interruptEach(t *testing.T, p *portal.Portal, i *interrupter, restore, chan
 		a := request()
 		if !i.set(0, nil) {
 			if after < 2 {
-				t.Error("the request sends nothing to the database")
+				t.Error("the request sends no message to the database, want at least one")
 			}
 			return // it sends no further message
 		}
 		<-changed
 		check(after, a)
 	}
-	t.Errorf("the request sends %d messages to the database", maxMessages)
+	t.Errorf("the request sends %d messages to the database, want fewer", maxMessages)
 }
 
 func isDone(done <-chan struct{}) bool {

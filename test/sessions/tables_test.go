@@ -23,8 +23,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// left says which of three acts leave a row of an account: login.EndOthers without an exception,
-// the account's removal, and the clean-up after a restore.
+// left says for each of three acts whether a row of an account remains after it: login.EndOthers
+// without an exception, the account's removal, and the clean-up after a restore.
 type left struct{ ended, removed, restored bool }
 
 // ownedRow is a kind of row that belongs to an account.
@@ -82,9 +82,9 @@ var unrelated = map[string]string{
 	"audit_checkpoints": "where the audit chain was pruned",
 }
 
-// TestEveryTableOfAccountsHasADecision puts a row of an account in each table that has such rows, and
-// compares what the three acts leave with ownedRows. A new table fails until it is in ownedRows
-// or in unrelated.
+// TestEveryTableOfAccountsHasADecision stores a row of an account in each table that has such rows, and
+// compares the rows that remain after each of the three acts with ownedRows. The test fails for a new
+// table until it is in ownedRows or in unrelated.
 func TestEveryTableOfAccountsHasADecision(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := t.Context()
@@ -140,9 +140,8 @@ func checkDecisions(t *testing.T, p *portal.Portal, ofAccounts []string) {
 	}
 }
 
-// TestNewTablesOfAccountsAreFound checks that tables which a later migration may bring are found,
-// with and without foreign keys, so that TestEveryTableOfAccountsHasADecision doesn't take them for
-// unrelated.
+// TestNewTablesOfAccountsAreFound checks that tablesOfAccounts finds new tables with rows of accounts,
+// with and without foreign keys.
 func TestNewTablesOfAccountsAreFound(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {

@@ -14,9 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// Owners change their accounts in three browsers on two nodes at once, so that both nodes share
-// transactions over the same accounts, while sweeps delete rows of all of them. A password change
-// and "revoke others" end each other's session: for each owner exactly one comes first.
+// Each owner changes the account in three browsers on two nodes at once, so that on both nodes several
+// changes share a transaction, while sweeps delete rows of all accounts. A password change and "revoke
+// others" end each other's session, so for each owner exactly one of the two succeeds.
 func TestOwnersOnTwoNodesAtOnce(t *testing.T) {
 	t.Parallel()
 	const owners, browsers = 10, 3
@@ -61,10 +61,10 @@ func TestOwnersOnTwoNodesAtOnce(t *testing.T) {
 	})
 	done.Store(true)
 	sweeps.Wait()
-	// Those whose session ended while they waited get 404.
+	// A request whose session ended while it waited gets 404.
 	gone := results[fmt.Sprint(http.StatusNotFound)]
 	if gone > owners*2 || results[fmt.Sprint(http.StatusSeeOther)]+gone != len(all) {
-		t.Errorf("the answers were %v, want 303, or 404 for up to two of an owner's browsers", results)
+		t.Errorf("the answers are %v, want 303, or 404 for at most two browsers of each owner", results)
 	}
 	for i := range owners {
 		signedIn := 0
@@ -74,7 +74,7 @@ func TestOwnersOnTwoNodesAtOnce(t *testing.T) {
 			}
 		}
 		if signedIn != 1 || all[i*browsers].SignedIn() {
-			t.Errorf("owner %d is signed in with %d browsers, want one, which didn't sign out", i, signedIn)
+			t.Errorf("owner %d is signed in with %d browsers after the changes, want one", i, signedIn)
 		}
 	}
 	portal.NothingHalfDone(t, nodes[0].DB)

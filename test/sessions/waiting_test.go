@@ -123,8 +123,9 @@ func TestALinkThatIsRevokedWhileItsRedemptionWaitsDoesNothing(t *testing.T) {
 	}
 }
 
-// TestAMailedLinkWaitsForAnotherAddressInVain redeems a mailed link while a change holds the
-// account's lock after which the link's mail is at a foreign address.
+// TestAMailedLinkWaitsForAnotherAddressInVain redeems a mailed link while a change of the account's
+// address holds the account's lock. The link must be refused, since the former address may be another
+// person's.
 func TestAMailedLinkWaitsForAnotherAddressInVain(t *testing.T) {
 	t.Parallel()
 	p, operator := portal.Start(t, "postgres", portal.WithMail...), manage.CommandLine()
@@ -151,7 +152,7 @@ func TestAMailedLinkWaitsForAnotherAddressInVain(t *testing.T) {
 		a, token := portal.MustAccount(t, p, name), link(name+"@example.com")
 		err := inOrder(t, p, a.ID, func() error { return p.Manage.Accounts.SetEmail(t.Context(), operator, a, name+"@example.org") }, func() error { return redeem(token) })
 		if !errors.Is(err, ticket.ErrInvalid) {
-			t.Errorf("%s: %v, want ErrInvalid", name, err)
+			t.Errorf("redeem a link to %s while the address changes: got %v, want ErrInvalid", name, err)
 		}
 	}
 }
@@ -187,8 +188,9 @@ func TestLinksDoNothingWhileTheirAccountIsDisabled(t *testing.T) {
 	})
 }
 
-// TestASignInThatWaitsDoesNotBringBackTheOldPassword signs in, and confirms a sign-in, with a
-// password that is replaced before its stronger hash is stored.
+// TestASignInThatWaitsDoesNotBringBackTheOldPassword checks that a sign-in or a reauthentication, which
+// stores a stronger hash of its password, doesn't overwrite a password that an operator has set
+// meanwhile.
 func TestASignInThatWaitsDoesNotBringBackTheOldPassword(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "postgres")
@@ -214,7 +216,7 @@ func TestASignInThatWaitsDoesNotBringBackTheOldPassword(t *testing.T) {
 			return p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), me.Account, chosen)
 		}, func() error { return request(me) })
 		if err != nil && !errors.Is(err, login.ErrNoAttempt) {
-			t.Errorf("%s, with the old password: %v", name, err)
+			t.Errorf("request of %s with the old password, while an operator sets another: got %v, want no error or ErrNoAttempt", name, err)
 		}
 		for typed, want := range map[string]bool{portal.Password: false, chosen: true} {
 			got, err := password.Verify(t.Context(), p.DB.Reader(), p.Login.Ring, p.Login.Passwords, me.Account.ID, typed)
@@ -247,8 +249,8 @@ func TestWrongCodesThatWaitDoNotSuspectANewPassword(t *testing.T) {
 	}
 }
 
-// TestASignOutThatWaitsSparesARenewedSession signs out at a panel with a token that the owner's
-// change of the password replaces, as that of a thief's copy.
+// TestASignOutThatWaitsSparesARenewedSession checks that a sign-out at a panel with a copied token
+// doesn't end the session if the owner's change of the password replaces the token first.
 func TestASignOutThatWaitsSparesARenewedSession(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "postgres")

@@ -215,9 +215,8 @@ func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, leas
 	portal.NothingHalfDone(t, p.DB)
 }
 
-// TestAttack140FullOrReadOnlyDisk checks that on a full or read-only disk every form is refused,
-// pages are served and /readyz reports the fault, and that everything works afterwards without a
-// restart.
+// TestAttack140FullOrReadOnlyDisk checks that on a full or read-only disk every form is refused, pages
+// are still served and /readyz reports the fault. Once the disk is mended, forms work without a restart.
 func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*disk.Disk){"full": (*disk.Disk).Fill, "read-only": (*disk.Disk).Protect} {

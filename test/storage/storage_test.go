@@ -273,8 +273,8 @@ func TestAttack142SwappedRows(t *testing.T) {
 	})
 }
 
-// TestAttack144TwoServersOnOneFile checks that a second server on the same file refuses to start,
-// and that commands run while the first one serves.
+// TestAttack144TwoServersOnOneFile checks that a second server refuses to start on the first one's file,
+// and that commands can use the file while the first server runs.
 func TestAttack144TwoServersOnOneFile(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")

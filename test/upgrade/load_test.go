@@ -45,8 +45,8 @@ const (
 	videoPath = "/rack"
 )
 
-// load is the clients of one portal. It is their transport too, and notes each server error
-// and each request without an answer.
+// load runs the clients of one portal. As their transport it also records each server error and each
+// request without an answer.
 type load struct {
 	*sallyport.Workload
 	transport http.RoundTripper
@@ -141,7 +141,7 @@ func expect(path string, a portal.Answer, good bool) error {
 	return fmt.Errorf("%w\n%s", &sallyport.UnexpectedAnswer{Path: path, Answer: a}, portal.VisibleText(a.Body))
 }
 
-// outcome is what became of a code in one browser.
+// outcome is the result of a code in one browser.
 type outcome struct {
 	v        *sallyport.Visitor
 	signedIn bool

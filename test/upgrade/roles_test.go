@@ -9,8 +9,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// A role that the previous release can't read is stored only once no node runs it, and then the
-// previous release refuses the database. Until then its nodes and this tree's share it.
+// While a node runs the previous release, commands refuse to store a role that it can't read, so that
+// both releases can share the database. Once no node runs the previous release, such a role can be
+// stored, and from then on the previous release refuses the database.
 func TestRolesWaitForTheLastOldNode(t *testing.T) {
 	t.Parallel()
 	old := buildPrevious(t)
@@ -43,9 +44,10 @@ func TestRolesWaitForTheLastOldNode(t *testing.T) {
 	for _, role := range []string{"helpdesk", "auditor"} {
 		run(third, notYet, "account", "set-role", "bob", role)
 	}
-	// What the previous release can read is changed at once: its operators are the administrators.
+	// An operator of the previous release is an administrator of this one, so this role can be set at
+	// once.
 	if out := run(third, "", "account", "show", "ada"); !strings.Contains(out, "administrator") {
-		t.Errorf("an operator of the previous release: %s", out)
+		t.Errorf("\"account show\" for an operator of the previous release: want the role administrator:\n%s", out)
 	}
 	run(third, "", "account", "set-role", "bob", "administrator")
 	run(first, "", "account", "list")

@@ -84,7 +84,7 @@ func TestEveryWriteCanFail(t *testing.T) {
 		}
 		if !under.Failed() {
 			if n < 4 {
-				t.Errorf("an insert made %d writes, want at least 3", n-1)
+				t.Errorf("one insert made %d writes, want at least 3, so that each can fail", n-1)
 			}
 			break
 		}
@@ -108,18 +108,18 @@ func TestDiskIsFullOrReadOnlyUntilMended(t *testing.T) {
 			harm(under)
 			for range 3 {
 				if _, err := d.Exec(insert); err == nil {
-					t.Error("an insert succeeded on the faulty disk")
+					t.Error("an insert on the faulty disk succeeded, want an error")
 				}
 			}
 			if _, err := elsewhere.Exec(insert); err != nil {
-				t.Errorf("an insert outside of the faulty disk: %v", err)
+				t.Errorf("an insert on another disk: %v, want no error", err)
 			}
 			under.Mend()
 			if _, err := d.Exec(insert); err != nil {
-				t.Errorf("an insert on the mended disk: %v", err)
+				t.Errorf("an insert on the mended disk: %v, want no error", err)
 			}
 			if got := count(t, d); got != 1 {
-				t.Errorf("%d rows, want 1", got)
+				t.Errorf("%d rows after one insert without an error, want 1", got)
 			}
 		})
 	}

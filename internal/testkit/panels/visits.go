@@ -53,8 +53,8 @@ func SignInAtPage(t *testing.T, b *portal.Browser, name string) {
 
 // VerifyRequest returns the URL and headers of a verify request for a page of video, as the proxy
 // sends it. For Traefik they are taken from its pkg/middlewares/auth/forward.go, for Envoy from
-// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. Package proxies runs the
-// other three proxies.
+// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. The other
+// three proxies run in package proxies.
 func VerifyRequest(proxy, target string) (address string, header http.Header) {
 	switch proxy {
 	case "nginx", "nginx/refused":

@@ -64,8 +64,8 @@ func FromNetwork(b *Browser, n int) *Browser {
 	return b
 }
 
-// OpenFiles opens a portal without a listener on the data directory dir, so that a test can
-// change its files between two openings.
+// OpenFiles opens a portal without a listener on the data directory dir. A test can close it, change
+// the files and open it again.
 func OpenFiles(t *testing.T, dir string) (*server.Portal, error) {
 	t.Helper()
 	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir})

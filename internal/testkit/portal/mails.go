@@ -44,11 +44,11 @@ func (m Mail) Link() (origin, path, ticket string) {
 	return "", "", ""
 }
 
-// Mails lets the portal send what is due, and returns all mails that it has written, the oldest
-// first.
+// Mails makes the portal send the mails that are due, and returns all mails that it has written so far,
+// the oldest first.
 func Mails(t testing.TB, p *Portal) []Mail {
 	t.Helper()
-	for range 2 { // one that another run has claimed is sent by then
+	for range 2 { // the second run sends what another run had claimed during the first
 		testkit.Check(t, p.Outbox.Run(context.Background()))
 		p.Outbox.Wait()
 	}
@@ -95,8 +95,8 @@ func ReadMail(t testing.TB, raw string) Mail {
 	}
 }
 
-// LastMail returns the newest mail with a link to an address. It fails the test if no such mail
-// arrived.
+// LastMail returns the newest mail that was sent to an address and has a link. It fails the test if
+// there is no such mail.
 func LastMail(t testing.TB, p *Portal, to string) Mail {
 	t.Helper()
 	all := Mails(t, p)
@@ -105,11 +105,11 @@ func LastMail(t testing.TB, p *Portal, to string) Mail {
 			return m
 		}
 	}
-	t.Fatalf("of %d mails none to %s has a link", len(all), to)
+	t.Fatalf("of %d mails none goes to %s and has a link, want one", len(all), to)
 	return Mail{}
 }
 
-// VerifyEmail gives the account an address that is known to reach its owner, and returns it.
+// VerifyEmail gives the account a confirmed address and returns it.
 func VerifyEmail(t testing.TB, p *Portal, name string) string {
 	t.Helper()
 	ctx, by := context.Background(), manage.CommandLine()
@@ -131,7 +131,7 @@ func MailedReset(t testing.TB, p *Portal, b *Browser, name string) string {
 	return ticket
 }
 
-// Shield uses up the passwords that unknown browsers may try for a name in a day.
+// Shield uses up the tries that a day's budget leaves to unknown browsers for the password of a name.
 func Shield(t testing.TB, p *Portal, name string) {
 	t.Helper()
 	ctx := context.Background()
@@ -140,7 +140,7 @@ func Shield(t testing.TB, p *Portal, name string) {
 		t.Fatal(err)
 	}
 	key := throttle.Key{Account: p.Login.LedgerID(a, name), Bucket: throttle.PasswordUnknownDevice}
-	for { // one unit at a time would be paced
+	for { // a hundred units at a time, since the ledger delays single tries
 		_, verdict, err := p.Login.Ledger.Reserve(ctx, throttle.Try{Key: key, Units: 100})
 		testkit.Check(t, err)
 		if verdict.Answer == throttle.Shielded {
@@ -156,7 +156,7 @@ func MailedUnlock(t testing.TB, p *Portal, b *Browser, name string) string {
 	if a, err := account.ByName(context.Background(), p.DB.Reader(), name); err != nil || !a.MayRecover() {
 		VerifyEmail(t, p, name)
 	}
-	p.Clock.Move(time.Second) // mails are told apart by their time
+	p.Clock.Move(time.Second) // so that this mail has a later time than the others
 	Shield(t, p, name)
 	b.Post("/unlock/ask", "username", name)
 	_, _, ticket := LastMail(t, p, name+"@example.com").Link()
@@ -171,7 +171,7 @@ func UnlockCode(t testing.TB, b *Browser, ticket string) string {
 	t.Helper()
 	code := unlockCode.FindString(VisibleText(b.Get("/unlock?ticket=" + ticket).Body))
 	if code == "" {
-		t.Fatalf("the page of the link shows no code: %s", Summary(b.Last))
+		t.Fatalf("the page of the link shows no code, want one: %s", Summary(b.Last))
 	}
 	return code
 }
@@ -188,6 +188,6 @@ func MailedVerification(t testing.TB, p *Portal, b *Browser, address string) str
 func ChangeEmail(t testing.TB, p *Portal, b *Browser, address string) {
 	t.Helper()
 	if a := b.Post("/settings/profile/email/confirm", "ticket", MailedVerification(t, p, b, address)); a.Location != "/settings/profile?notice=email_confirmed" {
-		t.Fatalf("change the address: %s", Summary(a))
+		t.Fatalf("change the address: %s, want the notice email_confirmed", Summary(a))
 	}
 }

@@ -141,8 +141,8 @@ func (p *Portal) moveMarkAfter(d time.Duration) {
 	p.Believe()
 }
 
-// Believe moves the high-water mark to the clock's time, as an hour without a leap would have. It
-// has no effect if the database doesn't answer.
+// Believe moves the high-water mark to the clock's time, as if the clock had reached it without a
+// forward leap. It has no effect if the database doesn't answer.
 func (p *Portal) Believe() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -100,6 +100,6 @@ func NothingHalfDone(t *testing.T, d *db.DB) {
 		nil, func(scan db.Scan) (s string, err error) { return s, scan(&s) })
 	testkit.Check(t, err)
 	for _, one := range found {
-		t.Errorf("half done: %s", one)
+		t.Errorf("a change was stored in part: %s; want every change whole or not at all", one)
 	}
 }

@@ -42,7 +42,7 @@ func CheckSignedIn(t *testing.T, b *Browser, what string, want bool) {
 	t.Helper()
 	a := b.Last
 	if got := a.Status == http.StatusSeeOther && b.SignedIn(); got != want {
-		t.Errorf("%s: answered with %d %s, signed in: %v, want %v", what, a.Status, a.Location, got, want)
+		t.Errorf("%s: the answer is %d %s, and the browser is signed in: %v, want %v", what, a.Status, a.Location, got, want)
 	}
 }
 
@@ -79,7 +79,7 @@ func WrongCode(phones ...*Phone) string {
 const (
 	OutcomeWrong    = "compared"  // the code was compared and is wrong
 	OutcomeTwoCodes = "two codes" // the page demands two codes
-	OutcomeNoMore   = "no more"   // no code is accepted today
+	OutcomeNoMore   = "no more"   // the budgets of the day are used up, so no code is compared
 	OutcomeEnded    = "ended"     // the attempt or session had ended before
 	OutcomePassed   = "passed"    // the code was accepted
 )
@@ -89,8 +89,8 @@ func TryCode(b *Browser, path string, fields ...string) string {
 	return Outcome(b.Post(path, fields...))
 }
 
-// Outcome says what became of a code, from the answer to it: one of the constants
-// above, or the answer in one line.
+// Outcome returns the outcome of a code from the answer to it: one of the constants above, or else a
+// summary of the answer.
 func Outcome(a Answer) string {
 	said := VisibleText(a.Body)
 	switch {
@@ -127,7 +127,7 @@ func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
 	t.Helper()
 	for range 5 {
 		if got := TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", WrongCode(phones...)); got != OutcomeWrong {
-			t.Fatalf("wrong code: %s, want %s", got, OutcomeWrong)
+			t.Fatalf("submit a wrong code: %s, want %s", got, OutcomeWrong)
 		}
 	}
 }

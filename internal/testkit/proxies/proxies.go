@@ -52,8 +52,8 @@ func (o Order) sites(one, two string) []ProxySite {
 // deploy/proxy.
 var RealProxies = InOrder(PortalFirst)
 
-// InOrder returns [RealProxies] with their sites in the order written. The configuration
-// around the files of deploy/proxy is what an operator writes.
+// InOrder returns [RealProxies] with their sites in this order. The configuration around the files of
+// deploy/proxy is what an operator would write.
 func InOrder(written Order) map[string]RealProxy {
 	return map[string]RealProxy{
 		"nginx": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {

@@ -1,4 +1,4 @@
-// Package smtpd is a mail server for tests, which answers as a test tells it to.
+// Package smtpd is a mail server whose answers a test chooses.
 package smtpd
 
 import (
@@ -26,7 +26,7 @@ type Options struct {
 	Password    string
 	Mechanisms  []string      // of AUTH; nil: PLAIN and LOGIN
 	UTF8        bool          // offers SMTPUTF8
-	Every       time.Duration // takes one mail in this time, over all connections
+	Every       time.Duration // time that each mail takes; the server takes one mail at a time
 }
 
 // Script says how a server answers. Nil errors are answers 250.
@@ -56,7 +56,7 @@ type Server struct {
 	mails   []Mail
 	raw     []byte
 	opened  int
-	taking  sync.Mutex // held while a mail is taken slowly
+	taking  sync.Mutex // held for Options.Every, so that the server takes one mail at a time
 }
 
 // Start starts a server on this machine. It stops when the test ends.
@@ -212,7 +212,7 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	return nil, smtp.ErrAuthUnknownMechanism
 }
 
-// login is AUTH LOGIN, of which go-sasl has the client only.
+// login is the server's side of AUTH LOGIN. Package go-sasl has only the client's side.
 type login struct {
 	check func(user, password string) error
 	asked int
