@@ -22,8 +22,11 @@ func (c accountVerify) Run(r *run) error {
 		}
 		if c.Send {
 			err := portal.Recovery.SendVerification(r, a)
-			if errors.Is(err, recovery.ErrNoMail) {
+			switch {
+			case errors.Is(err, recovery.ErrNoMail):
 				err = errors.New("no mail is configured; see mail.url in \"sallyport config default\"")
+			case errors.Is(err, account.ErrDisabled):
+				err = fmt.Errorf("account %s is disabled, so its owner couldn't use the link; see \"sallyport account enable\"", a.Name)
 			}
 			return printOnSuccess(r, err, "A running server mails a link to %s. It works once, for 24 hours, in a browser where %s is signed in.\n", a.Email, a.Name)
 		}

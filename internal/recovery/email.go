@@ -86,8 +86,8 @@ func (s *Service) AskEmail(ctx context.Context, me login.Me, typed string) error
 }
 
 // SendVerification is for operators. It mails a link to the account's address, with which the owner
-// confirms the address. It returns [ErrNoMail], or [account.ErrEmailInvalid] if the account has no
-// address.
+// confirms the address. It returns [ErrNoMail], [account.ErrDisabled], or [account.ErrEmailInvalid]
+// if the account has no address.
 func (s *Service) SendVerification(ctx context.Context, a account.Account) error {
 	if !s.HasMail() {
 		return ErrNoMail
@@ -112,8 +112,10 @@ func (s *Service) SendVerification(ctx context.Context, a account.Account) error
 func (s *Service) mailVerification(ctx context.Context, tx *db.Tx, owner account.Account, address string, e audit.Event) error {
 	l := letter{Token: secret.NewToken().Reveal(), Stamp: owner.Stamp, At: e.At.UnixMilli(), Address: e.Address, Browser: e.Browser}
 	m := outbox.Message{Kind: outbox.Mail, AccountID: owner.ID, Address: address, Topic: string(mail.VerifyEmail), Body: l.encode(), Urgent: true}
-	if _, err := s.storeVerification(ctx, tx, m, l, owner); err != nil {
+	if stored, err := s.storeVerification(ctx, tx, m, l, owner); err != nil {
 		return err
+	} else if !stored {
+		return account.ErrDisabled
 	}
 	if err := outbox.Add(ctx, tx, s.Login.Ring, m, e.At); err != nil {
 		return err

@@ -123,6 +123,22 @@ func TestAReplacedLinkIsNotGivenUp(t *testing.T) {
 	})
 }
 
+// TestNoConfirmationIsMailedForADisabledAccount: the command says so, since its owner couldn't use
+// the link.
+func TestNoConfirmationIsMailedForADisabledAccount(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		portal.VerifyEmail(t, p, "ada")
+		testkit.Check(t, p.Manage.Accounts.Disable(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, "ada")))
+		if err := p.Recovery.SendVerification(t.Context(), portal.MustAccount(t, p, "ada")); !errors.Is(err, account.ErrDisabled) {
+			t.Errorf("the error is %v, want ErrDisabled", err)
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox WHERE topic = 'verify_email'`); n != 0 {
+			t.Errorf("%d messages wait", n)
+		}
+	})
+}
+
 // TestAttackD12NobodyButTheMailboxGetsTheToken checks that nothing that an operator can see contains
 // the token of a mailed link.
 func TestAttackD12NobodyButTheMailboxGetsTheToken(t *testing.T) {
