@@ -147,7 +147,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 	}
 	entries, err := os.ReadDir(kept.dir)
 	if err != nil || len(entries) != 1 {
-		t.Errorf("%d files, %v", len(entries), err)
+		t.Errorf("%d files, %v; want 1", len(entries), err)
 	}
 	if info, err := os.Stat(filepath.Join(kept.dir, "auth.test")); err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -163,7 +163,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 	}
 	for _, name := range []string{"../keyring", "x/../../keyring", "/../keyring"} {
 		if got, err := kept.Get(t.Context(), name); err == nil {
-			t.Errorf("%s reads %q", name, got)
+			t.Errorf("%s reads %q; want an error", name, got)
 		}
 		if err := kept.Delete(t.Context(), name); err != nil {
 			t.Error(err)

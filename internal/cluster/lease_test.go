@@ -23,7 +23,7 @@ func TestLeaseHasOneHolder(t *testing.T) {
 			return strconv.FormatBool(held)
 		})
 		if won["true"] != 1 || won["false"] != 7 {
-			t.Fatalf("eight ask at once: %v", won)
+			t.Fatalf("eight ask at once: %v, want 1 true and 7 false", won)
 		}
 		for _, step := range []struct {
 			name, holder string

@@ -5,16 +5,15 @@
 // Both engines run the same SQL text: parameters $1, $2, …; the types TEXT,
 // BIGINT, BOOLEAN and BYTEA; times as Unix milliseconds ([At]).
 //
-// [DB.Write] is the way to change rows. It runs a function in a transaction
-// and returns nil only after a durable commit. SQLite has one writer, so writers
-// queue in Go and share commits (batch.go). PostgreSQL runs them concurrently, except
-// that transactions with NOTIFY commit one after the other. The frequent ones of them,
-// such as sign-outs, use [DB.WriteTogether], and share transactions there too. A
-// SELECT that ends with FOR NO KEY UPDATE locks its rows there: no other transaction
-// can change them until this one ends. With SKIP LOCKED after it, the SELECT skips
-// rows that another transaction has locked, so that a transaction that changes many
-// rows, in any order, never waits and can't deadlock. SQLite needs neither, and the
-// package removes both from its queries.
+// [DB.Write] is the way to change rows. It runs a function in a transaction and returns nil only
+// after a durable commit. SQLite has one writer, so writers queue in Go and share commits
+// (batch.go). PostgreSQL runs them concurrently, except that transactions with NOTIFY commit one
+// after the other. Frequent changes with NOTIFY, such as sign-outs, use [DB.WriteTogether], which
+// lets them share transactions on PostgreSQL too. A SELECT that ends with FOR NO KEY UPDATE locks
+// its rows on PostgreSQL: no other transaction can change them until this one ends. With SKIP
+// LOCKED after it, the SELECT skips rows that another transaction has locked, so that a
+// transaction that changes many rows, in any order, never waits and can't deadlock. SQLite needs
+// neither, and the package removes both from its queries.
 //
 // The operations that differ between the engines are in sqlite.go, postgres.go and
 // postgres_write.go, behind one interface (engine.go). No caller asks which engine it has.

@@ -151,7 +151,7 @@ func TestMigrationsAreOneTransaction(t *testing.T) {
 		steps[len(steps)-1] = db.Step(own+2, own, `CREATE TABLE two (a BIGINT)`, `INSERT INTO two (a) VALUES (1)`)
 		got := testkit.Race(4, func(int) string { return testkit.Outcome(db.Migrate(ctx, d, steps)) })
 		if got["ok"] != 4 {
-			t.Errorf("outcomes of four migrations at once: %v", got)
+			t.Errorf("outcomes of four migrations at once: %v, want 4 ok", got)
 		}
 		if version, since, err := d.Version(ctx); err != nil || version != own+2 || since != own || !table("one") {
 			t.Errorf("the schema has version %d, usable since %d, %v", version, since, err)

@@ -114,8 +114,8 @@ func byCookie(ctx context.Context, q db.Querier, cookie, condition string, args 
 // token for the account, followed by the valid tokens of other accounts. The account's earlier
 // token stops working, so a copy of the cookie is useless after the owner's next sign-in. Rows of
 // other accounts don't change, so that a thief who signs in with a copied cookie takes over no
-// browser. known reports whether the account knew the browser before, which it didn't if the browser
-// was only let in.
+// browser. known reports whether the account knew the browser before. A browser that was only let
+// in wasn't known.
 func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) (cookie secret.Text, known bool, err error) {
 	token := secret.NewToken()
 	tokens := tokensIn(from.Cookie)

@@ -77,8 +77,8 @@ func TestANameWithoutAnAddressIsFound(t *testing.T) {
 	}
 }
 
-// Sallyport answers for the panel at the portal's address. Whether that is a fault of DNS depends on
-// the answer at the panel's own address.
+// Sallyport answers for the panel at the portal's address. Whether that is a fault of DNS depends
+// on the answer at the panel's own address.
 func TestSallyportIsFoundAtAnotherAddress(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
 	t.Cleanup(srv.Close)

@@ -99,16 +99,16 @@ func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight
 // hasWrongAddress reports whether DNS was found to lead an origin to another server.
 func (d *doctor) hasWrongAddress(origin string) bool { return d.hasFinding("dns.wrong", origin) }
 
-// mayBeProxysOwn reports whether an answer may be that of a CDN or a proxy to a request that
-// it refuses, or whose server it doesn't reach: CDNs use statuses up to 530 for that.
+// mayBeProxysOwn reports whether an answer may come from a CDN or a proxy that refuses the
+// request, or that doesn't reach the server. CDNs use statuses up to 530 for that.
 func mayBeProxysOwn(a answer) bool {
 	return a.status == http.StatusForbidden || a.status == http.StatusTooManyRequests || a.status >= 500
 }
 
 // otherListeners returns addresses with ports, other than those of an origin, where its proxy may
 // listen: those of the portal and the panels and, if the server is on this machine, this
-// machine's. The first address that works is advised. So those that DNS has come first, and
-// loopback comes last.
+// machine's. doctor advises the first of them that works, so the addresses that DNS has come
+// first, and loopback comes last.
 func (d *doctor) otherListeners(ctx context.Context, origin string) []string {
 	scheme, _, _ := strings.Cut(origin, "://")
 	_, port, _ := net.SplitHostPort(hostPort(origin))
@@ -135,13 +135,13 @@ func (d *doctor) otherListeners(ctx context.Context, origin string) []string {
 	return once
 }
 
-// record returns the DNS record that leads to address, which has a port. If clients elsewhere may
-// be unable to use that address, it returns an example: DNS of the portal, whose addresses portal
-// are, must have a local address too before a local one is advised.
-func record(address string, portal []netip.Addr) string {
+// record returns the DNS record that leads to address, which has a port. It returns an example if
+// address is loopback, or if it is local and none of portalAddresses is: clients elsewhere
+// couldn't use such an address. portalAddresses are the addresses that DNS has for the portal.
+func record(address string, portalAddresses []netip.Addr) string {
 	to, err := netip.ParseAddrPort(address)
 	switch addr := to.Addr(); {
-	case err != nil, addr.IsLoopback(), isLocal(addr) && !slices.ContainsFunc(portal, isLocal):
+	case err != nil, addr.IsLoopback(), isLocal(addr) && !slices.ContainsFunc(portalAddresses, isLocal):
 		return exampleRecord
 	case addr.Is6():
 		return "AAAA " + addr.String()

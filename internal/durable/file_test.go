@@ -198,7 +198,7 @@ func TestPowerCutLeavesTheDirectoriesThatWereMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := MakeDir(filepath.Join(file, "x")); !errors.Is(err, syscall.ENOTDIR) {
-		t.Errorf("below a file: %v", err)
+		t.Errorf("below a file: %v, want ENOTDIR", err)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestPublishReplacesNothing(t *testing.T) {
 		p := newPlatter(t, dir, 1000)
 		p.noLinks = noLinks
 		if err := publish(p.calls(), path); !errors.Is(err, fs.ErrExist) {
-			t.Errorf("noLinks %v: %v", noLinks, err)
+			t.Errorf("noLinks %v: %v; want ErrExist", noLinks, err)
 		}
 		if text, err := os.ReadFile(path); err != nil || string(text) != earlierText {
 			t.Errorf("noLinks %v: the earlier file holds %q, %v", noLinks, text, err)
@@ -239,6 +239,6 @@ func TestDiscardRemovesWhatSQLiteLeftBeside(t *testing.T) {
 	}
 	f.Discard()
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
-		t.Errorf("left behind: %v, %v", entries, err)
+		t.Errorf("left behind: %v, %v; want 0", entries, err)
 	}
 }

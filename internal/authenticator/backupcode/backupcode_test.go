@@ -134,7 +134,7 @@ func FuzzNormalize(f *testing.F) {
 		code, err := Normalize(typed)
 		if err != nil {
 			if code != "" {
-				t.Fatalf("Normalize(%q) = %q with %v", typed, code, err)
+				t.Fatalf("Normalize(%q) = %q with %v; want \"\"", typed, code, err)
 			}
 			return
 		}
@@ -215,7 +215,7 @@ func TestWhatIsStoredIsNeverAccepted(t *testing.T) {
 			for _, typed := range []string{string(input), hex.EncodeToString(input), base64.StdEncoding.EncodeToString(input), base64.RawURLEncoding.EncodeToString(input)} {
 				// Call Match directly, without Normalize.
 				if id, err := Match(ctx, d.Reader(), ring, testkit.Quick, ada, typed); err != nil || id != "" {
-					t.Errorf("%.20q matches %q, %v", typed, id, err)
+					t.Errorf("%.20q matches %q, %v; want \"\"", typed, id, err)
 				}
 			}
 		}
@@ -342,7 +342,7 @@ func TestConfirmIsForTheSetThatWasShown(t *testing.T) {
 			testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Confirm(ctx, tx, account, set) }))
 		}
 		if id, _ := current(ada); id != "" {
-			t.Errorf("an account without codes has the set %q", id)
+			t.Errorf("an account without codes has the set %q, want \"\"", id)
 		}
 		older := issue(t, d, ring, ada, testkit.Quick)
 		set := issue(t, d, ring, ada, testkit.Quick)

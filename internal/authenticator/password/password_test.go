@@ -211,7 +211,7 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 				t.Errorf("%s: %+v, %v; want weak %v", test.name, got, err, test.weak)
 			}
 			if got, err := Verify(ctx, d.Reader(), ring, test.p, ada, "wrong"); err != nil || got != (Outcome{}) {
-				t.Errorf("%s, wrong password: %+v, %v", test.name, got, err)
+				t.Errorf("%s, wrong password: %+v, %v; want the zero Outcome", test.name, got, err)
 			}
 		}
 		stronger := secret.Argon2id{MemoryKiB: 2 * q.MemoryKiB, Iterations: q.Iterations}
@@ -299,10 +299,10 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 		}
 		// The wrong key ring is an error, not a mismatch (F4).
 		if got, err := Verify(ctx, d.Reader(), secret.NewRing(), testkit.Quick, ada, good); !errors.Is(err, secret.ErrUnknownKey) || got != (Outcome{}) {
-			t.Errorf("another key ring: %+v, %v", got, err)
+			t.Errorf("another key ring: %+v, %v; want ErrUnknownKey and the zero Outcome", got, err)
 		}
 		if err := CheckRing(ctx, d.Reader(), secret.NewRing()); !errors.Is(err, secret.ErrUnknownKey) {
-			t.Errorf("CheckRing with another key ring: %v", err)
+			t.Errorf("CheckRing with another key ring: %v, want ErrUnknownKey", err)
 		}
 		testkit.Check(t, CheckRing(ctx, d.Reader(), ring))
 		// Eve's hash in ada's row must not open ada's account.
@@ -311,18 +311,18 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 			return err
 		}))
 		if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, "another password"); !errors.Is(err, secret.ErrOpen) || got != (Outcome{}) {
-			t.Errorf("eve's hash in ada's row: %+v, %v", got, err)
+			t.Errorf("eve's hash in ada's row: %+v, %v; want ErrOpen and the zero Outcome", got, err)
 		}
 		// A sealed text that opens but isn't a PHC string of this package is an error too.
 		for _, text := range []string{"", good, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43), "$argon2id$v=19$m=4294967295,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43)} {
 			testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, secret.NewText(text), testkit.Start) }))
 			if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); err == nil || got != (Outcome{}) {
-				t.Errorf("stored %q: %+v, %v", text, got, err)
+				t.Errorf("stored %q: %+v, %v; want an error and the zero Outcome", text, got, err)
 			}
 		}
 		testkit.Check(t, d.Close())
 		if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); !errors.Is(err, db.ErrUnavailable) || got != (Outcome{}) {
-			t.Errorf("closed database (F1): %+v, %v", got, err)
+			t.Errorf("closed database (F1): %+v, %v; want ErrUnavailable and the zero Outcome", got, err)
 		}
 	})
 }

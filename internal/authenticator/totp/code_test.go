@@ -164,7 +164,7 @@ func TestVerifyNeverExplainsTheFuture(t *testing.T) {
 			for ahead := int64(window + 1); ahead <= 3*lookBack; ahead++ {
 				s := State{Secret: rfcKey, Parameters: Standard(), Drift: drift, LastStep: last}
 				if got := s.Verify(codeOf(here+drift+ahead), testkit.Start); got != (Check{}) {
-					t.Errorf("drift %d, last %d: the code %d steps ahead gives %+v", drift, last-here, ahead, got)
+					t.Errorf("drift %d, last %d: the code %d steps ahead gives %+v; want the zero Check", drift, last-here, ahead, got)
 				}
 			}
 		}
@@ -185,12 +185,12 @@ func TestOnlyTheKeysCodesAreAccepted(t *testing.T) {
 	}
 	for _, code := range []string{"", codeOf(here)[:5], codeOf(here) + "0", "000000000000"} {
 		if got := s.Verify(code, testkit.Start); got != (Check{}) {
-			t.Errorf("Verify(%q) = %+v", code, got)
+			t.Errorf("Verify(%q) = %+v; want the zero Check", code, got)
 		}
 	}
 	other := State{Secret: []byte("another key of 20 by"), Parameters: Standard()}
 	if got := other.Verify(codeOf(here), testkit.Start); got != (Check{}) {
-		t.Errorf("another key's code (R9) gives %+v", got)
+		t.Errorf("another key's code (R9) gives %+v, want the zero Check", got)
 	}
 }
 
@@ -202,7 +202,7 @@ func TestLeadingZerosCount(t *testing.T) {
 	}
 	s, now := State{Secret: rfcKey, Parameters: Standard()}, time.Unix(step*30, 0)
 	if got := s.Verify(codeOf(step), now); got.Result != Accepted {
-		t.Errorf("Verify(%s) = %+v", codeOf(step), got)
+		t.Errorf("Verify(%s) = %+v; want Accepted", codeOf(step), got)
 	}
 	if got := s.Verify(strings.TrimLeft(codeOf(step), "0"), now); got != (Check{}) {
 		t.Errorf("accepted without its leading zero: %+v", got)
@@ -259,14 +259,14 @@ func TestHalfRightPairsTellNothing(t *testing.T) {
 				{right, wrong}, {wrong, right}, {right, right}, {right, codeOf(here + off + 2)}, {codeOf(here + off + 1), right}, {wrong, wrongToo},
 			} {
 				if got := s.VerifyPair(pair[0], pair[1], testkit.Start); got != (Check{}) {
-					t.Errorf("last %d, %+d steps: pair %v gives %+v", last, off, pair, got)
+					t.Errorf("last %d, %+d steps: pair %v gives %+v; want the zero Check", last, off, pair, got)
 				}
 			}
 		}
 	}
 	s := State{Secret: rfcKey, Parameters: Standard()}
 	if got := s.VerifyPair(codeOf(here), codeOf(here+1), testkit.Start); got.Result != Accepted {
-		t.Errorf("the right pair gives %+v", got)
+		t.Errorf("the right pair gives %+v, want Accepted", got)
 	}
 }
 

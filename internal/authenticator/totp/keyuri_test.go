@@ -129,7 +129,7 @@ func TestBase32ReadsBack(t *testing.T) {
 	})
 	for _, bad := range []string{"GEZDGNBVGY3TQOJQ=", "1", "GEZD GNBV", "gezdgnbv"} {
 		if got, err := ParseBase32(bad); err == nil {
-			t.Errorf("ParseBase32(%q) = %x", bad, got)
+			t.Errorf("ParseBase32(%q) = %x; want an error", bad, got)
 		}
 	}
 }

@@ -149,11 +149,11 @@ func TestCodesOfAnotherLengthOrPeriodAreWrong(t *testing.T) {
 			}
 			s, code := State{Secret: rfcKey, Parameters: p}, other.CodeAt(rfcKey, testkit.Start)
 			if got := s.Verify(code, testkit.Start); got != (Check{}) {
-				t.Errorf("%v: Verify of a code with %v: %+v", p, other, got)
+				t.Errorf("%v: Verify of a code with %v: %+v; want the zero Check", p, other, got)
 			}
 			next := other.CodeAt(rfcKey, testkit.Start.Add(other.Period))
 			if got := s.VerifyPair(code, next, testkit.Start); got != (Check{}) {
-				t.Errorf("%v: VerifyPair of codes with %v: %+v", p, other, got)
+				t.Errorf("%v: VerifyPair of codes with %v: %+v; want the zero Check", p, other, got)
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func TestNoCodeIsRightWithUnsupportedParameters(t *testing.T) {
 		for _, code := range []string{"", "0", CodeAt(rfcKey, testkit.Start), "00000000"} {
 			for _, got := range []Check{s.Verify(code, testkit.Start), s.VerifyPair(code, code, testkit.Start), s.Explain(code, testkit.Start)} {
 				if got != (Check{}) {
-					t.Errorf("%+v: %q gives %+v", p, code, got)
+					t.Errorf("%+v: %q gives %+v; want the zero Check", p, code, got)
 				}
 			}
 		}
@@ -192,7 +192,7 @@ func TestNoCodeIsRightWithUnsupportedParameters(t *testing.T) {
 	// Without a secret, every client could compute the codes.
 	empty := State{Parameters: Standard()}
 	if got := empty.Verify(CodeAt([]byte{0}, testkit.Start), testkit.Start); got != (Check{}) {
-		t.Errorf("a code of the empty secret gives %+v", got)
+		t.Errorf("a code of the empty secret gives %+v, want the zero Check", got)
 	}
 }
 

@@ -110,12 +110,12 @@ func TestCodeOpensOneDoorOnce(t *testing.T) {
 			t.Errorf("last step = %d, want %d", s.LastStep, here)
 		}
 		if got := s.Verify(CodeAt(s.Secret, testkit.Start), testkit.Start); got != (Check{Result: Reused}) {
-			t.Errorf("the same code again = %+v", got)
+			t.Errorf("the same code again = %+v, want Reused", got)
 		}
 		// The statement alone refuses a check that was made before another claim.
 		older := State{Secret: s.Secret, Parameters: Standard()}.Verify(CodeAt(s.Secret, testkit.Start.Add(-Period)), testkit.Start)
 		if err := claim(d, a.ID, older); older.Result != Accepted || !errors.Is(err, ErrReused) {
-			t.Errorf("claim of an older step: %+v, %v", older, err)
+			t.Errorf("claim of an older step: %+v, %v; want Accepted and ErrReused", older, err)
 		}
 		next := s.Verify(CodeAt(s.Secret, testkit.Start.Add(Period)), testkit.Start)
 		if err := claim(d, a.ID, next); err != nil {
@@ -171,7 +171,7 @@ func TestPairUsesUpBothSteps(t *testing.T) {
 		// unused.
 		overlap := State{Secret: s.Secret, Parameters: Standard()}.VerifyPair(at(5), at(6), testkit.Start)
 		if err := claim(d, a.ID, overlap); overlap.Result != Accepted || !errors.Is(err, ErrReused) {
-			t.Errorf("claim of an overlapping pair: %+v, %v", overlap, err)
+			t.Errorf("claim of an overlapping pair: %+v, %v; want Accepted and ErrReused", overlap, err)
 		}
 		// Two codes of a phone that is on time reset the drift.
 		now := testkit.Start.Add(6 * Period)
@@ -263,7 +263,7 @@ func TestStoredSecretIsSealedAndDiesWithItsAuthenticator(t *testing.T) {
 		}
 		var n int
 		if err := db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM totp`, nil, &n); err != nil || n != 0 {
-			t.Errorf("%d secrets left, %v", n, err)
+			t.Errorf("%d secrets left, %v; want 0", n, err)
 		}
 	})
 }

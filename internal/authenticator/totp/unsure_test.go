@@ -40,10 +40,10 @@ func TestCodeOpensOneDoorOnceWhileTheClockIsUnsure(t *testing.T) {
 			}
 			s = load(t, d, ring, a)
 			if got := s.Verify(CodeAt(s.Secret, now), now); got != (Check{Result: Reused}) {
-				t.Errorf("round %d: the same code again = %+v", round, got)
+				t.Errorf("round %d: the same code again = %+v; want Reused", round, got)
 			}
 			if got := s.Verify(CodeAt(s.Secret, now.Add(-Period)), now); got != (Check{Result: Reused}) {
-				t.Errorf("round %d: the code of the step before = %+v", round, got)
+				t.Errorf("round %d: the code of the step before = %+v; want Reused", round, got)
 			}
 		}
 	})
@@ -80,24 +80,24 @@ func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
 					}
 					s = load(t, d, ring, a)
 					if got := s.Verify(CodeAt(s.Secret, ahead), ahead); got.Result != Reused {
-						t.Errorf("the code of the leap, at its own time: %+v", got)
+						t.Errorf("the code of the leap, at its own time: %+v; want Reused", got)
 					}
 					first := s.Verify(CodeAt(s.Secret, now), now)
 					if err := claim(d, a.ID, first); first.Result != Accepted || err != nil {
-						t.Fatalf("first code after the leap: %+v, %v", first, err)
+						t.Fatalf("first code after the leap: %+v, %v; want Accepted", first, err)
 					}
 					s = load(t, d, ring, a)
 					// Its own time comes and passes.
 					if got := s.Verify(CodeAt(s.Secret, ahead), ahead); got.Result != Reused {
-						t.Errorf("the code of the leap again: %+v", got)
+						t.Errorf("the code of the leap again: %+v, want Reused", got)
 					}
 					if err := claim(d, a.ID, check); !errors.Is(err, ErrReused) {
-						t.Errorf("claim of the leap's step: %v", err)
+						t.Errorf("claim of the leap's step: %v, want ErrReused", err)
 					}
 					later := ahead.Add(Period)
 					next := s.Verify(CodeAt(s.Secret, later), later)
 					if err := claim(d, a.ID, next); next.Result != Accepted || err != nil {
-						t.Errorf("the code after it: %+v, %v", next, err)
+						t.Errorf("the code after it: %+v, %v; want Accepted", next, err)
 					}
 				})
 			})
@@ -121,7 +121,7 @@ func TestAnUnsureClaimKeepsTheLaterStep(t *testing.T) {
 				for _, at := range []time.Duration{ahead, weeks, weeks + time.Minute} {
 					check := verify(at)
 					if check.Result != Accepted {
-						t.Fatalf("%v ahead: %+v", at, check)
+						t.Fatalf("%v ahead: %+v; want Accepted", at, check)
 					}
 					count := testkit.Race(4, func(int) string {
 						err := claimUnsure(d, a.ID, check)
@@ -131,12 +131,12 @@ func TestAnUnsureClaimKeepsTheLaterStep(t *testing.T) {
 						return testkit.Outcome(err)
 					})
 					if count["ok"] != 1 || count["reused"] != 3 {
-						t.Errorf("%v ahead: outcomes %v", at, count)
+						t.Errorf("%v ahead: outcomes %v; want 1 ok and 3 reused", at, count)
 					}
 				}
 				for _, at := range []time.Duration{weeks + time.Minute, weeks, ahead} {
 					if got := verify(at); got.Result != Reused {
-						t.Errorf("the code %v ahead, again: %+v", at, got)
+						t.Errorf("the code %v ahead, again: %+v; want Reused", at, got)
 					}
 				}
 				// The clock is corrected completely.
@@ -148,10 +148,10 @@ func TestAnUnsureClaimKeepsTheLaterStep(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got := verify(now); got.Result != Accepted {
-					t.Errorf("a code with the right clock: %+v", got)
+					t.Errorf("a code with the right clock: %+v, want Accepted", got)
 				}
 				if got := verify(ahead); got.Result != Reused {
-					t.Errorf("the code %v ahead, at its own time: %+v", ahead, got)
+					t.Errorf("the code %v ahead, at its own time: %+v; want Reused", ahead, got)
 				}
 			})
 		})
@@ -169,7 +169,7 @@ func TestAPairIsUsedUpWhileTheClockIsUnsure(t *testing.T) {
 		old := s.VerifyPair(at(-10), at(-9), testkit.Start)
 		newest := s.VerifyPair(at(9), at(10), testkit.Start)
 		if old.Result != Accepted || newest.Result != Accepted {
-			t.Fatalf("pairs: %+v, %+v", old, newest)
+			t.Fatalf("pairs: %+v, %+v; want both Accepted", old, newest)
 		}
 		if err := claimUnsure(d, a.ID, newest); err != nil {
 			t.Fatal(err)
