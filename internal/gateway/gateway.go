@@ -287,7 +287,7 @@ func (g *gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		panic(http.ErrAbortHandler) // the browser left, or its visit ended: no client reads an answer
+		panic(http.ErrAbortHandler) // the browser disconnected, or its visit ended: no client reads an answer
 	case errors.As(err, &timeout) && timeout.Timeout():
 		g.Slow(w, r, about)
 	case errors.Is(err, errFingerprint), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):

@@ -130,8 +130,8 @@ func catalogues(t *testing.T) []*Catalogue {
 	return all
 }
 
-// hasSentence reports whether the catalogue has the sentence key, with or without forms. [Parse]
-// has checked that no form is missing.
+// hasSentence reports whether the catalogue has a sentence with this key, with or without plural
+// forms. [Parse] has checked that no form is missing.
 func hasSentence(c *Catalogue, key string) bool {
 	_, plain := c.sentences[key]
 	_, other := c.sentences[key+".other"]

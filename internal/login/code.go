@@ -178,8 +178,8 @@ type loadedTOTP struct {
 	totp.State
 }
 
-// loadTOTP loads the account's confirmed TOTP authenticators, without those that are removed
-// meanwhile. Those of other kinds have no codes.
+// loadTOTP loads the account's confirmed TOTP authenticators, without those that are removed while
+// it reads. Authenticators of other kinds have no codes.
 func loadTOTP(ctx context.Context, q db.Querier, ring *secret.Ring, accountID string) ([]loadedTOTP, error) {
 	all, err := authenticator.List(ctx, q, accountID)
 	if err != nil {

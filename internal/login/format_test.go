@@ -37,14 +37,14 @@ func TestFormatHasEveryLengthAndTheLongestPeriod(t *testing.T) {
 			// Every format that is accepted costs at least one unit: for the ledger, a try of 0
 			// units is an error.
 			if got := f.accepts(fmt.Sprintf("%0*d", digits, 0), ""); got != (want > 0) {
-				t.Errorf("%v: %d digits accepted: %v, price %d", test.all, digits, got, want)
+				t.Errorf("%v: a code of %d digits, which costs %d units, is accepted: %v, want %v", test.all, digits, want, got, want > 0)
 			}
 		}
 	}
 	f := formatOf([]totp.Parameters{six, eight})
 	for _, pair := range [][2]string{{"123456", "12345678"}, {"12345678", "123456"}, {"1234567", "1234567"}, {"123456", "1234567"}} {
 		if f.accepts(pair[0], pair[1]) {
-			t.Errorf("the pair %v is accepted", pair)
+			t.Errorf("the pair %v, which no authenticator can show, is accepted", pair)
 		}
 	}
 	if !f.accepts("123456", "654321") || !f.accepts("12345678", "87654321") {

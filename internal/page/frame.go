@@ -120,7 +120,7 @@ func (f *Frame) TabTitle() string {
 	return title + " · " + f.catalogue.Site
 }
 
-// With returns the data for a template that a page calls with a value.
+// With returns the data for a template that the page's template calls with this value.
 func (f *Frame) With(value any) part { return part{f, value} }
 
 // part is the data of a part of a page: the page's frame and a value.

@@ -76,8 +76,8 @@ func (s *Service) Unlock(ctx context.Context, token, asker string, from login.Br
 }
 
 // UnlockByCode is [Service.Unlock] for a code that [Service.OpenUnlock] returned in another
-// browser. Each link allows three codes. It returns [ErrWrongCode] for a wrong code, after the
-// third code, and in a browser that asked for an account that doesn't exist, each time after the
+// browser. Each link allows three codes. It returns [ErrWrongCode] for a wrong code, for every code
+// after the third, and in a browser that asked for an account that doesn't exist, always after the
 // same work. It returns a [*login.WaitError] after too many codes from the browser's network.
 func (s *Service) UnlockByCode(ctx context.Context, asker, typed string, from login.Browser) (cookie secret.Text, owner account.Account, err error) {
 	code, ok := secret.NormalizeTyped(typed, codeSymbols)

@@ -339,7 +339,7 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 					t.Error("a session that began in the future is still valid")
 				}
 				if got := events(t, p.Portal); strings.Count(got, "clock_went_back") != 1 {
-					t.Errorf("events: %s", got)
+					t.Errorf("want one event clock_went_back, but the events are\n%s", got)
 				}
 				clock.Move(ahead - time.Minute)
 				if signIn(code).SignedIn() {

@@ -42,7 +42,7 @@ func TestGroupsWithoutAccountsAreLogged(t *testing.T) {
 				return all
 			}
 			if got := logged(); !slices.Equal(got, []string{"dev", "ops", "opss"}) {
-				t.Fatalf("groups logged at the start: %q", got)
+				t.Fatalf("groups logged at the start: %q, want dev, ops, opss", got)
 			}
 			a := p.AddAccount(t, "ada")
 			for _, err := range []error{p.Manage.Groups.Add(t.Context(), manage.CommandLine(), "ops"), p.Manage.Groups.Join(t.Context(), manage.CommandLine(), a, "ops"), p.Manage.Groups.Add(t.Context(), manage.CommandLine(), "dev")} {
@@ -58,7 +58,7 @@ func TestGroupsWithoutAccountsAreLogged(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := logged(); !slices.Equal(got[3:], []string{"dev", "opss"}) {
-				t.Errorf("groups logged at a reload: %q", got[3:])
+				t.Errorf("groups logged at a reload: %q, want dev, opss", got[3:])
 			}
 		})
 	}

@@ -89,10 +89,10 @@ func TestPolicyMetricsKeepTheirCounts(t *testing.T) {
 	first := string(m.registry.Append(nil))
 	now = now.Add(countAgain - 1)
 	if again := string(m.registry.Append(nil)); again != first || counts != len(policy.Levels()) {
-		t.Errorf("a second scrape counted again:\n%s", again)
+		t.Errorf("a second scrape within a minute counts again, want the first counts:\n%s", again)
 	}
 	now = now.Add(1)
 	if later := string(m.registry.Append(nil)); later == first {
-		t.Errorf("a minute later, the counts are the same:\n%s", later)
+		t.Errorf("a minute later, the counts are the same, want new ones:\n%s", later)
 	}
 }

@@ -230,8 +230,8 @@ func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
 	return nil
 }
 
-// GiveBack is the function of the same name in its own transaction, for a try that ends
-// without another change.
+// GiveBack is the function [GiveBack] in a transaction of its own, for a try that ends without
+// another change.
 func (l *Ledger) GiveBack(ctx context.Context, r Reservation) error {
 	return l.db.Write(ctx, func(tx *db.Tx) error { return GiveBack(ctx, tx, r) })
 }

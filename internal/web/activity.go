@@ -46,8 +46,8 @@ func (s sessions) getActivity(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "activity", &data)
 }
 
-// groupByDay returns the rows, newest first, by days in UTC. The script app.js groups them anew by
-// the days of the user's time zone, which the server doesn't know.
+// groupByDay returns the rows, newest first, by days in UTC. The script app.js groups them again,
+// by the days of the user's time zone, which the server doesn't know.
 func groupByDay(rows []activityRow) []activityDay {
 	var days []activityDay
 	for _, row := range rows {
