@@ -182,7 +182,7 @@ func TestAttack70SecretOnOnePageOnly(t *testing.T) {
 		// The wizard shows the secret until it expires, is cancelled or confirmed.
 		p.Clock.Move(9 * time.Minute)
 		if !strings.Contains(b.Get(path).Body, key) {
-			t.Error("after nine minutes, the wizard doesn't show the secret any more")
+			t.Error("after nine minutes, the wizard doesn't show the secret, want it shown until it expires")
 		}
 		p.Clock.Move(6 * time.Minute)
 		if a := b.Post("/reauthenticate", "password", portal.Password, "return", path); a.Status != http.StatusSeeOther {

@@ -1,6 +1,6 @@
 package enrolment
 
-// Recovery never accepts a suspect password, and it ends whatever a thief may have prepared.
+// Recovery never accepts a suspect password, and it ends the links that a thief may have created.
 
 import (
 	"context"

@@ -135,7 +135,7 @@ func TestAttack117RotationOnThreeNodes(t *testing.T) {
 		one.Command("audit", "verify")
 	}
 	if ring, err := os.ReadFile(filepath.Join(first.Dir, "keyring")); err != nil || strings.Count(string(ring), "\nkey ") != 1 {
-		t.Errorf("after the rotation, the key ring has another number of keys than one, or can't be read: %v", err)
+		t.Errorf("after the rotation, the key ring can't be read (error %v), or doesn't have exactly one key", err)
 	}
 }
 

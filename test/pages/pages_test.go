@@ -264,11 +264,11 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 		}
 		for _, tag := range script.FindAllString(a.Body, -1) {
 			if !strings.Contains(tag, `src="/static/`) {
-				t.Errorf("%s: inline script %s", where, tag)
+				t.Errorf("%s: the page has the inline script %s, want only scripts below /static/", where, tag)
 			}
 		}
 		if found := handler.FindString(a.Body); found != "" {
-			t.Errorf("%s: inline handler or style %q", where, found)
+			t.Errorf("%s: the page has the inline handler or style %q, want none", where, found)
 		}
 	}
 	// Every POST route has a form on one of these pages. Ids of sessions and known browsers

@@ -204,34 +204,35 @@ func TestNTLMConnectionServesOnlyItsUser(t *testing.T) {
 				t.Errorf("a request without credentials: %s %v, want 401 with the panel's challenges", portal.Summary(first), first.Header)
 			}
 			if a := ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" hello")); a.Header.Get("WWW-Authenticate") != scheme+" challenge" {
-				t.Fatalf("the first message gets no challenge: %s %v", portal.Summary(a), a.Header)
+				t.Fatalf("ada's first message gets %s %v, want the panel's challenge", portal.Summary(a), a.Header)
 			}
 			if a := ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" proof-of-ada")); a.Body != "mail of ada, gate says ada" {
-				t.Fatalf("the third message doesn't authenticate ada: %s %s", portal.Summary(a), a.Body)
+				t.Fatalf("ada's third message gets %s %s, want ada's mail", portal.Summary(a), a.Body)
 			}
 			if a := ada.Get(panels.Radio + "/mail"); a.Body != "mail of ada, gate says ada" {
-				t.Errorf("ada's next request on the connection isn't authenticated: %s %s", portal.Summary(a), a.Body)
+				t.Errorf("ada's next request on the connection gets %s %s, want ada's mail", portal.Summary(a), a.Body)
 			}
 			// The gateway closes the connection after a form, in case the panel left a part of
 			// the body unread. ada's browser then authenticates again.
 			if a := ada.Do("POST", panels.Radio+"/mail", strings.NewReader("x"), nil); a.Body != "mail of ada, gate says ada" {
-				t.Errorf("ada's form isn't authenticated: %s %s", portal.Summary(a), a.Body)
+				t.Errorf("ada's form on the connection gets %s %s, want ada's mail", portal.Summary(a), a.Body)
 			}
 			ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" hello"))
 			ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" proof-of-ada"))
 			for range 20 {
 				if a := bob.Get(panels.Radio + "/mail"); a.Status != http.StatusUnauthorized {
-					t.Fatalf("bob, who isn't authenticated, gets %q", a.Body)
+					t.Fatalf("bob, who isn't authenticated at the panel, gets %q, want 401", a.Body)
 				}
 				if a := p.Browser(t).Get(panels.Radio + "/open/mail"); a.Status != http.StatusUnauthorized {
-					t.Fatalf("a stranger gets %q", a.Body)
+					t.Fatalf("a stranger gets %q, want 401", a.Body)
 				}
 			}
 		})
 	}
 }
 
-// A proxy in front of the gateway sends the requests of several users over one connection.
+// If a proxy sends the requests of several users to the gateway over one connection, the panel's
+// authentication of one user doesn't apply to the others.
 func TestNTLMConnectionBehindAProxyServesOnlyItsUser(t *testing.T) {
 	t.Parallel()
 	p := panels.GuardedAt(t, (&mailbox{}).start(t), "trusted_proxies: [127.0.0.1]", "    rules: [{path: /open/, require: nothing}]")
@@ -260,16 +261,16 @@ func TestNTLMConnectionBehindAProxyServesOnlyItsUser(t *testing.T) {
 	ada, bob := panels.Visit(t, p, "ada", panels.Radio+"/"), panels.Visit(t, p, "bob", panels.Radio+"/")
 	ask(ada, "/mail", "NTLM hello")
 	if body := ask(ada, "/mail", "NTLM proof-of-ada"); body != "mail of ada, gate says ada" {
-		t.Fatalf("ada gets %q", body)
+		t.Fatalf("ada's third message gets %q, want ada's mail", body)
 	}
 	if body := ask(bob, "/mail", ""); strings.Contains(body, "mail of") {
-		t.Errorf("bob, who isn't authenticated, gets %q", body)
+		t.Errorf("bob, who isn't authenticated at the panel, gets %q, want no user's mail", body)
 	}
 	// The gateway can't distinguish two strangers, so neither keeps an authenticated
 	// connection.
 	ask(nil, "/open/mail", "NTLM hello")
 	ask(nil, "/open/mail", "NTLM proof-of-carl")
 	if body := ask(nil, "/open/mail", ""); strings.Contains(body, "mail of") {
-		t.Errorf("another stranger gets %q", body)
+		t.Errorf("a stranger after carl gets %q, want no user's mail", body)
 	}
 }

@@ -23,7 +23,7 @@ func TestPanelsGetNoProxyHeadersFromClients(t *testing.T) {
 		for _, spelled := range []string{name, strings.ReplaceAll(name, "-", "_"), strings.ToLower(strings.ReplaceAll(name, "-", "."))} {
 			a := p.Browser(t).Do("GET", panels.Radio+"/open/", nil, http.Header{spelled: {"forged"}})
 			if strings.Contains(a.Body, "forged") {
-				t.Errorf("the panel gets the client's %s", spelled)
+				t.Errorf("the panel gets the client's %s, want it removed", spelled)
 			}
 			if a.Status != http.StatusOK {
 				t.Errorf("a request with %s: %s, want 200", spelled, portal.Summary(a))
@@ -55,7 +55,7 @@ func TestOnlyWebSocketUpgradesPassInTheSpellingOfTheRFC(t *testing.T) {
 			t.Errorf("a request with Upgrade: %q reaches the panel as an upgrade: %v, want %v", given, upgraded, !upgraded)
 		}
 		if strings.Contains(answer, "Http2-Settings") {
-			t.Errorf("Upgrade: %q: the panel gets HTTP2-Settings", given)
+			t.Errorf("a request with Upgrade: %q: the panel gets HTTP2-Settings, want it removed", given)
 		}
 	}
 	// Go's HTTP server rewrites the names of headers, so this panel records the bytes.

@@ -53,10 +53,10 @@ func testPasses(t *testing.T, p *portal.Portal) {
 			t.Errorf("a pass as %s: the panel got Remote-User %q, want ada", name, s.Header.Get("Remote-User"))
 		}
 		if strings.Contains(a.Body, "spp_") || s.Header.Get("Authorization") != "" || s.Header.Get("Sallyport-Pass") != "" {
-			t.Errorf("a pass as %s: the panel got the pass: %v", name, s.Header)
+			t.Errorf("a pass as %s: the panel got %v, want no header with the pass", name, s.Header)
 		}
 		if len(a.Header["Set-Cookie"]) > 0 {
-			t.Errorf("a pass as %s: the answer sets cookies %q", name, a.Header["Set-Cookie"])
+			t.Errorf("a pass as %s: the answer sets the cookies %q, want none", name, a.Header["Set-Cookie"])
 		}
 	}
 	if a := script.Do(http.MethodHead, panels.Radio+"/files/", nil, panels.AsHeader(token)); a.Status != http.StatusOK {
@@ -99,7 +99,7 @@ func testPasses(t *testing.T, p *portal.Portal) {
 	// A pass opens neither the portal nor Sallyport's own paths on the panel's host.
 	for _, page := range []string{panels.PortalAt + "/", panels.PortalAt + "/settings/security", panels.Radio + "/.sallyport/session?for=/files/", panels.Radio + "/.sallyport/signed-in?for=/files/"} {
 		if a := script.Do(http.MethodGet, page, nil, panels.AsHeader(token)); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
-			t.Errorf("the pass opens %s: status %d", page, a.Status)
+			t.Errorf("a request for %s with the pass: status %d, want a refusal", page, a.Status)
 		}
 	}
 	// The rule's group admits the pass once its owner is a member.
@@ -111,12 +111,12 @@ func testPasses(t *testing.T, p *portal.Portal) {
 	}
 	testkit.Check(t, p.Manage.Groups.Join(ctx, manage.CommandLine(), portal.MustAccount(t, p, "bob"), "ops"))
 	if s := panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/ops/", nil, panels.AsHeader(ops))); s.Header.Get("Remote-User") != "bob" || s.Header.Get("Remote-Groups") != "ops" {
-		t.Errorf("a pass of bob, who is in the group: the panel got %v", s.Header)
+		t.Errorf("a pass of bob, who is in the group: the panel got %v, want Remote-User bob and Remote-Groups ops", s.Header)
 	}
 	// A revoked pass admits no request.
 	owner.Post("/settings/security/passes/" + panels.OnlyPass(t, p, "ada", "nightly backup").ID + "/revoke")
 	if owner.Last.Location != "/settings/security?notice=pass_revoked" {
-		t.Fatalf("revoke: %s", portal.Summary(owner.Last))
+		t.Fatalf("revoke the pass: %s, want the notice pass_revoked", portal.Summary(owner.Last))
 	}
 	passRefusal(t, "a revoked pass", script.Do(http.MethodGet, panels.Radio+"/files/", nil, panels.AsHeader(token)))
 }

@@ -38,7 +38,7 @@ func testPreflights(t *testing.T, p *portal.Portal) {
 		}
 		for _, name := range []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups"} {
 			if s.Header.Get(name) != "" {
-				t.Errorf("a preflight by %s: the panel got %s: %s", who, name, s.Header.Get(name))
+				t.Errorf("a preflight by %s: the panel got %s: %s, want no identity", who, name, s.Header.Get(name))
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func testPreflights(t *testing.T, p *portal.Portal) {
 		}
 		for header := range a.Header {
 			if strings.HasPrefix(header, "Access-Control-") {
-				t.Errorf("%s: the refusal has the header %s", name, header)
+				t.Errorf("%s: the refusal has the header %s, want none that begins with Access-Control-", name, header)
 			}
 		}
 	}

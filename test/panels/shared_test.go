@@ -44,7 +44,7 @@ func enrollShared(t *testing.T, p *portal.Portal, b *portal.Browser) *portal.Pho
 	}
 	phone := b.Scan(id)
 	if a := b.Post("/settings/security/authenticators/"+id+"/confirm", "code", phone.Code(0), "name", "Phone"); a.Status != http.StatusOK {
-		t.Fatalf("confirm: %s\n%s", portal.Summary(a), a.Body)
+		t.Fatalf("confirm the enrolment: %s, want 200\n%s", portal.Summary(a), a.Body)
 	}
 	phone.Codes = portal.ShownCodes(b.Last.Body)
 	p.Clock.Move(30e9)
@@ -62,7 +62,7 @@ func TestPortalSharesAHostWithItsPanel(t *testing.T) {
 		panels.SignInAtPage(t, b, "ada")
 		s := panels.Received(t, b.Last)
 		if s.URI != "/rack?a=1" || s.Header.Get("Remote-User") != "ada" || s.Header.Get("Cookie") != "" {
-			t.Errorf("the panel got %+v", s)
+			t.Errorf("after the sign-in the panel got %+v, want /rack?a=1 by ada without a cookie", s)
 		}
 		if home := b.Get("/"); home.Status != http.StatusOK || !strings.Contains(home.Body, `href="`+sharedHost+`/"`) {
 			t.Errorf("the portal's first page: %s, want a link to the panel\n%s", portal.Summary(home), home.Body)
@@ -74,7 +74,7 @@ func TestPortalSharesAHostWithItsPanel(t *testing.T) {
 		}
 		// Outside /.sallyport every path belongs to the panel.
 		if s := panels.Received(t, b.Get(sharedHost+"/login")); s.URI != "/login" {
-			t.Errorf("the panel's own /login: %+v", s)
+			t.Errorf("a request for /login reached the panel as %+v, want /login", s)
 		}
 		if a := p.Browser(t).Get("/healthz"); a.Status != http.StatusOK {
 			t.Errorf("/healthz: status %d, want 200", a.Status)
@@ -83,7 +83,7 @@ func TestPortalSharesAHostWithItsPanel(t *testing.T) {
 		session := b.Cookie("sallyport")
 		b.Get(sharedHost + "/plants")
 		if b.Cookie("sallyport") != session {
-			t.Error("the panel replaced the session's cookie")
+			t.Error("the panel replaced the session's cookie, want it unchanged")
 		}
 		b.Get(sharedHost + "/.sallyport/logout")
 		if a := b.Post("/logout"); a.Location != "/login?notice=signed_out" {
@@ -184,10 +184,10 @@ func TestFormsOnASharedHostCarryTheirProof(t *testing.T) {
 		// A backup code may replace the code; the form keeps its other fields.
 		a := b.Post(rename, "name", "Car", "ask", "backup")
 		if a.Status != http.StatusOK || !strings.Contains(a.Body, `name="backup_code"`) || !strings.Contains(a.Body, `value="Car"`) {
-			t.Errorf("the form that asks for a backup code: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("ask to type a backup code: %s, want the form with a field for it and the name Car\n%s", portal.Summary(a), a.Body)
 		}
 		if a := b.Post(rename, "name", "Car", "password", portal.Password, "backup_code", phone.Codes[0]); a.Location != "/settings/security?notice=renamed" {
-			t.Errorf("rename with a backup code: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("rename with a backup code: %s, want the notice renamed\n%s", portal.Summary(a), a.Body)
 		}
 		// The form for a new password already has a field for the current one.
 		changed := "a new and much longer one"
@@ -195,13 +195,13 @@ func TestFormsOnASharedHostCarryTheirProof(t *testing.T) {
 			t.Errorf("a new password without a code: %s, want the form with a field for it\n%s", portal.Summary(a), a.Body)
 		}
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", changed, "code", phone.Code(0)); a.Location != "/settings/security?notice=password_changed" {
-			t.Errorf("a new password with a code: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("a new password with a code: %s, want the notice password_changed\n%s", portal.Summary(a), a.Body)
 		}
 		if lines := b.Last.Header["Set-Cookie"]; len(lines) != 1 || !b.SignedIn() {
 			t.Errorf("the new password sets the cookies %v, want one session cookie that is signed in", lines)
 		}
 		if s := panels.Received(t, b.Get(sharedHost+"/")); s.Header.Get("Remote-User") != "ada" {
-			t.Errorf("the panel got %+v", s)
+			t.Errorf("after the changes the panel got %+v, want Remote-User ada", s)
 		}
 	})
 }
@@ -212,7 +212,7 @@ func TestLinksOnASharedHostLeadToThePortal(t *testing.T) {
 		if at, ok := strings.CutPrefix(link, sharedHost+"/.sallyport"); err != nil || !ok {
 			t.Errorf("the setup link is %s (error %v), want it below /.sallyport", link, err)
 		} else if a := htmlBrowser(t, p).Get(at); a.Status != http.StatusOK || !strings.Contains(a.Body, `action="/.sallyport/setup"`) {
-			t.Errorf("the setup page %s: %s\n%s", at, portal.Summary(a), a.Body)
+			t.Errorf("the setup page %s: %s, want 200 and a form that posts below /.sallyport\n%s", at, portal.Summary(a), a.Body)
 		}
 		// The portal redirects to no site but its panel.
 		p.AddAccount(t, "ada")

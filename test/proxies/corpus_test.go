@@ -195,20 +195,20 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 	names := s.Header.Values("Remote-User")
 	switch {
 	case len(names) > 1, len(names) == 1 && names[0] != "" && (names[0] != "eve" || cookie == ""):
-		t.Errorf("%s: the panel got Remote-User %q", what, names)
+		t.Errorf("%s: the panel got Remote-User %q, want at most one: eve with her cookie, else empty", what, names)
 	case s.Panel != "radio", p.audience == noPanel, !access.SameHost(s.Host, "radio.example"):
-		t.Errorf("%s: panel %s answered for host %s", what, s.Panel, s.Host)
+		t.Errorf("%s: panel %s answered for host %s, want radio for radio.example, or no panel", what, s.Panel, s.Host)
 	case cookie == "" && (p.audience == members || !strings.HasPrefix(path, "/status/") || strings.Contains(path, "..") || namesSecondResource(s.Header)):
-		t.Errorf("%s: the panel answered a stranger's request for %s", what, s.URI)
+		t.Errorf("%s: the panel answered a stranger's request for %s, want a refusal by the gate", what, s.URI)
 	case s.Header.Get("X-Forwarded-Proto") != "http" || !access.SameHost(s.Header.Get("X-Forwarded-Host"), "radio.example"):
-		t.Errorf("%s: the panel got a wrong scheme or host in %q", what, s.Header)
+		t.Errorf("%s: the panel got the headers %q, want X-Forwarded-Proto http and X-Forwarded-Host radio.example", what, s.Header)
 	case strings.Join(s.Header.Values("Upgrade"), "\n") != "":
-		t.Errorf("%s: the panel got Upgrade %q", what, s.Header.Values("Upgrade"))
+		t.Errorf("%s: the panel got Upgrade %q, want none", what, s.Header.Values("Upgrade"))
 	}
 	for name, values := range s.Header {
 		// A proxy that trusts the proxy in front of it appends to X-Forwarded-For.
 		if strings.Contains(strings.Join(values, "\n"), forged) && !(appends && name == "X-Forwarded-For") {
-			t.Errorf("%s: the panel got the client's %s: %q", what, name, values)
+			t.Errorf("%s: the panel got the client's %s: %q, want it removed", what, name, values)
 		}
 	}
 }

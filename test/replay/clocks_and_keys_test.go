@@ -186,13 +186,13 @@ func TestAttack42LostKeyAtStart(t *testing.T) {
 			return err.Error()
 		}
 		if got := open(); !strings.Contains(got, "there is no key ring at "+dir) {
-			t.Errorf("open a database without its key ring: %s", got)
+			t.Errorf("open a database without its key ring: got %q, want that there is no key ring", got)
 		}
 		if _, err := secret.CreateRing(filepath.Join(dir, "keyring")); err != nil {
 			t.Fatal(err)
 		}
 		if got := open(); !strings.Contains(got, "is not the one that this database was written with") {
-			t.Errorf("open a database with another key ring: %s", got)
+			t.Errorf("open a database with another key ring: got %q, want that it isn't the database's", got)
 		}
 	})
 }

@@ -171,10 +171,10 @@ panels:
 					t.Errorf("a handshake for %s: %v, want the alert for an unrecognized name", host, err)
 				}
 				if _, err := tls.Dial("tcp", listen, &tls.Config{ServerName: host, NextProtos: []string{"acme-tls/1"}, InsecureSkipVerify: true}); err == nil {
-					t.Errorf("the server answers a challenge for %s", host)
+					t.Errorf("a handshake for a challenge of %s succeeded, want a refusal", host)
 				}
 				if strings.Contains(ca.log.String(), host) {
-					t.Errorf("the server requested a certificate for %s", host)
+					t.Errorf("the server requested a certificate for %s, want none", host)
 				}
 			}
 			if byHTTP := strings.Contains(ca.log.String(), "Attempting to validate w/ HTTP"); byHTTP != (challenge == "http-01") {
