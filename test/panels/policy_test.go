@@ -203,6 +203,9 @@ func TestReloadChangesThePolicy(t *testing.T) {
 	setting := withPolicy(t, required)
 	_, file, _ := strings.Cut(setting, "=")
 	p := portal.Start(t, "sqlite", setting)
+	for _, line := range []string{"group ops has no accounts, so a policy for it asks nothing of anybody", "policy: of the accounts in ops, 0 have no two-factor authentication: from 2026-11-24 on"} {
+		testkit.Until(t, "the log of the start has "+line, func() bool { return strings.Contains(p.Logs.String(), line) })
+	}
 	addToGroup(t, p, "ada", "ops")
 	b := p.Browser(t)
 	b.SignIn("ada")
@@ -210,11 +213,6 @@ func TestReloadChangesThePolicy(t *testing.T) {
 	panels.KeepVisit(t, p, b, panels.Radio+"/page")
 	text, err := os.ReadFile(file)
 	testkit.Check(t, err)
-	for _, line := range []string{"group ops has no accounts, so a policy for it asks nothing of anybody", "policy: of the accounts in ops, 0 have no two-factor authentication: from 2026-11-24 on"} {
-		if logs := p.Logs.String(); !strings.Contains(logs, line) {
-			t.Errorf("the log of the start has no line %q:\n%s", line, logs)
-		}
-	}
 	for from, want := range map[string]int{"from: 2026-11-23": http.StatusUnauthorized, "from: 2026-11-25": http.StatusOK} {
 		testkit.WriteFile(t, file, strings.Replace(string(text), "from: 2026-11-24", from, 1))
 		testkit.Check(t, p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})))
