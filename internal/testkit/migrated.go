@@ -18,7 +18,7 @@ import (
 )
 
 // MigratedURL returns the URL of a new database of the engine with today's schema. It copies
-// a database that was migrated before, since most of a short test's time would go to
+// a database that is migrated already, since a short test would spend most of its time on
 // migrating its own. SQLite's file is sallyport.db in dir. The database is removed at the end
 // of the test.
 func MigratedURL(t testing.TB, engine, dir string) string {
@@ -51,8 +51,9 @@ var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(path)
 })
 
-// MakeSchema gives an empty database the schema that a program of this version made. d is
-// [database/sql]'s, since package db would migrate it to today's.
+// MakeSchema gives an empty database the schema of an earlier program. version is the version
+// of that schema. The parameter d is of [database/sql], since package db would migrate the
+// database to today's schema.
 func MakeSchema(t testing.TB, d *sql.DB, version int) {
 	t.Helper()
 	files, err := filepath.Glob(Path("internal/db/migrations/*.sql"))
@@ -68,7 +69,9 @@ func MakeSchema(t testing.TB, d *sql.DB, version int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		statements = append(statements, strings.Split(string(text), ";\n")...)
+		// As in package db: SQLite has no such collation, and compares bytes without one.
+		plain := strings.ReplaceAll(string(text), ` COLLATE "C"`, "")
+		statements = append(statements, strings.Split(plain, ";\n")...)
 	}
 	for _, statement := range statements {
 		if strings.TrimSpace(statement) == "" {
@@ -80,8 +83,8 @@ func MakeSchema(t testing.TB, d *sql.DB, version int) {
 	}
 }
 
-// OldDatabase returns the URL of a new database of the engine as a program of this version
-// made it, after fill has filled it. It is removed at the end of the test.
+// OldDatabase returns the URL of a new database of the engine that has the schema of an earlier
+// program (see [MakeSchema]) and that fill has filled. It is removed at the end of the test.
 func OldDatabase(t testing.TB, engine string, version int, fill func(d *sql.DB)) string {
 	t.Helper()
 	rawURL := DatabaseURL(t, engine)
@@ -107,8 +110,8 @@ func migrate(rawURL string) error {
 	return d.Close()
 }
 
-// postgresTemplate returns the name of a migrated PostgreSQL database to copy. Its name is a
-// hash of the migrations, so that all test processes on a server share it.
+// postgresTemplate returns the name of a migrated PostgreSQL database to copy. The name contains
+// a hash of the migrations, so that all test processes on a server share one such database.
 func postgresTemplate(t testing.TB) string {
 	t.Helper()
 	name, err := findPostgresTemplate()
@@ -118,7 +121,7 @@ func postgresTemplate(t testing.TB) string {
 	return name
 }
 
-// templateLock is the PostgreSQL advisory lock of the process that makes the template.
+// templateLock is the PostgreSQL advisory lock that a process holds while it makes the template.
 const templateLock = 7_220_614
 
 var findPostgresTemplate = sync.OnceValues(func() (string, error) {
@@ -155,7 +158,7 @@ var findPostgresTemplate = sync.OnceValues(func() (string, error) {
 	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)", name).Scan(&exists); err != nil || exists {
 		return name, err
 	}
-	unfinished := name + "_unfinished" // a killed process may have left it
+	unfinished := name + "_unfinished" // may exist already, from a process that was killed
 	for _, statement := range []string{"DROP DATABASE IF EXISTS " + unfinished, "CREATE DATABASE " + unfinished} {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return "", err
@@ -169,7 +172,7 @@ var findPostgresTemplate = sync.OnceValues(func() (string, error) {
 	if err := migrate(u.String()); err != nil {
 		return "", err
 	}
-	// PostgreSQL notices a moment later that the connections have ended.
+	// PostgreSQL takes a moment to notice that the connections have ended. Until then, RENAME fails.
 	for range 100 {
 		if _, err = conn.ExecContext(ctx, fmt.Sprintf("ALTER DATABASE %s RENAME TO %s", unfinished, name)); err == nil {
 			return name, nil
