@@ -56,7 +56,7 @@ func TestQuickRunGivesFiniteRatios(t *testing.T) {
 		}
 		for _, number := range []float64{one.got, one.bare, one.ratio} {
 			if !(number > 0) || math.IsInf(number, 0) {
-				t.Errorf("%s: %v against %v gives the ratio %v", one.what, one.got, one.bare, one.ratio)
+				t.Errorf("%s: %v against %v gives the ratio %v; want each to be positive and finite", one.what, one.got, one.bare, one.ratio)
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func TestMixedLoadAndStartsAreMeasured(t *testing.T) {
 		}
 	}
 	if want := 3 * len(mixture); compared != want {
-		t.Errorf("%d latencies were compared with those of one kind alone, want %d", compared, want)
+		t.Errorf("%d latencies were compared with those of a load of one kind only, want %d", compared, want)
 	}
 }
 
@@ -256,7 +256,7 @@ func TestAxesContainTheirValues(t *testing.T) {
 	for _, top := range []float64{0.003, 0.7, 1, 4.2, 9, 11, 64, 99, 101, 31_000} {
 		a := newAxis(false, []float64{top}, 400, 0)
 		if len(a.ticks) < 4 || len(a.ticks) > 11 || a.ticks[0] != 0 || a.top < top || a.position(top) < 0 || a.position(0) != 400 {
-			t.Errorf("an axis up to %v has the ticks %v", top, a.ticks)
+			t.Errorf("an axis up to %v has the ticks %v, want 4 to 11 of them, the first at 0", top, a.ticks)
 		}
 	}
 	a := newAxis(true, []float64{0.05, 30}, 0, 100)
@@ -265,7 +265,7 @@ func TestAxesContainTheirValues(t *testing.T) {
 	}
 	a = newAxis(true, []float64{0.05, 30}, 100, 0)
 	if a.position(0.05) > 100 || a.position(30) < 0 || len(a.ticks) < 4 {
-		t.Errorf("a logarithmic axis from 0.05 to 30 has the ticks %v", a.ticks)
+		t.Errorf("a logarithmic axis from 0.05 to 30 has the ticks %v, want at least 4 within the plot", a.ticks)
 	}
 }
 

@@ -43,8 +43,8 @@ var floors = [][]string{
 	{"internal/durable"},
 }
 
-// Packages beside the floors. The rules for testkit and bench include the packages below
-// them.
+// Packages outside the floors. The rules for testkit and bench apply to the packages below them
+// too.
 const (
 	config  = "internal/config"  // imports no package of this module; only cli and server import it
 	testkit = "internal/testkit" // may import any package; only tests and bench import it
@@ -102,9 +102,9 @@ var silent = []string{
 	"internal/session/Expire", "internal/pass/Expire", // the expiry is checked at each use
 }
 
-// forChanges lists what login exports for the packages that change accounts, which are those of
-// the floor above it. The doors and the command line call these packages instead, so that a
-// change can't leave out what must end with it, or its audit event.
+// forChanges lists the functions that login exports only for the packages of the floor above it,
+// which change accounts. The doors and the command line call those packages instead, so that no
+// change leaves out its audit event or what must end with it.
 var forChanges = []string{"CheckClock", "CheckNew", "EndMailedLinks", "EndOthers", "GiveBack", "HashNew", "NewBackupCodes", "RefusalError", "VerifyPassword"}
 
 // recorder is the only package that appends audit events.
@@ -249,7 +249,7 @@ func checkClock(s source) []string {
 	}
 	var faults []string
 	ast.Inspect(s.file, func(n ast.Node) bool {
-		// A function value counts too, since the receiver would read the clock with it.
+		// The function as a value, without a call, counts too: whoever gets it can read the clock.
 		if name, ok := s.selects(n, "time"); ok && (name == "Now" || name == "Since" || name == "Until") {
 			faults = append(faults, s.fault(n, "time.%s: take now as a parameter", name))
 		}
@@ -295,7 +295,7 @@ func checkSessions(s source) []string {
 	return faults
 }
 
-// checkEvents checks that only one package appends audit events, so that no event can pass it.
+// checkEvents checks that only one package appends audit events, so that no event gets around it.
 func checkEvents(s source) []string {
 	if s.pkg == recorder || isForTests(s.pkg) {
 		return nil
@@ -318,8 +318,8 @@ func checkEvents(s source) []string {
 
 // checkChanges checks that packages above those that change accounts don't do so by themselves:
 // they must not call the functions in forChanges, nor begin a write transaction, which every
-// function that changes a row needs. Only the jobs of server may, which delete expired rows. The
-// check compares names of methods, since it doesn't know types.
+// function that changes a row needs. Only the jobs of server may begin one, to delete expired
+// rows. The check compares names of methods, since it doesn't know types.
 func checkChanges(s source) []string {
 	from, known := floor(s.pkg)
 	if changing, _ := floor("internal/manage"); !known || from >= changing {
@@ -362,7 +362,7 @@ func selection(n ast.Node) (holder, name string) {
 	return holder, selector.Sel.Name
 }
 
-// checkFiles checks that only durable renames, makes and locks files: its writes
+// checkFiles checks that only durable renames, makes and locks files, since its writes
 // survive a power cut.
 func checkFiles(s source) []string {
 	if s.pkg == durable || isForTests(s.pkg) {

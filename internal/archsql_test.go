@@ -36,7 +36,7 @@ func checkTables(s source) []string {
 }
 
 // checkCached checks that a function which changes cached rows invalidates the cache.
-// In account, set does it for its callers.
+// In package account, the function set does so for its callers.
 func checkCached(s source) []string {
 	if isForTests(s.pkg) {
 		return nil
@@ -97,7 +97,7 @@ func text(expr ast.Expr, seen map[ast.Node]bool) string {
 }
 
 // tables returns the tables that an SQL statement names after FROM, INTO, UPDATE and JOIN, in
-// order. The result is empty if sql is another text.
+// order. The result is empty if sql isn't a statement.
 func tables(sql string) []string {
 	words := sqlWord.FindAllString(sqlQuoted.ReplaceAllString(sql, "''"), -1)
 	if len(words) == 0 || !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}, words[0]) {
@@ -142,7 +142,7 @@ var (
 	sqlQuoted = regexp.MustCompile(`'[^']*'`)
 )
 
-// ownerOf returns the package whose SQL may name table.
+// ownerOf returns the only package whose SQL may name the given table.
 func ownerOf(table string) (string, bool) {
 	for _, prefix := range []string{"sqlite_", "pragma_", "pg_", "information_schema."} {
 		if strings.HasPrefix(table, prefix) {

@@ -68,7 +68,7 @@ func TestNumbersInReturnsRulesAndAttacks(t *testing.T) {
 func TestNumbersAreExplained(t *testing.T) {
 	rules, attacks := defined(t, threatModel, ruleHeading), defined(t, attackList, attackEntry)
 	if len(rules) < 30 || len(attacks) < 90 {
-		t.Fatalf("the documents have %d rules and %d attacks", len(rules), len(attacks))
+		t.Fatalf("the documents have %d rules and %d attacks, want at least 30 and 90", len(rules), len(attacks))
 	}
 	references := 0
 	for path, text := range readTree(t, ".go", ".md", ".txtar", ".sql", ".js") {
@@ -89,7 +89,7 @@ func TestNumbersAreExplained(t *testing.T) {
 		}
 	}
 	if references < 300 {
-		t.Errorf("found %d references only", references)
+		t.Errorf("found only %d references, want at least 300", references)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	}
 }
 
-// defined returns the numbers that a document explains. Each may be there once.
+// defined returns the numbers that a document explains. It fails the test if one is there twice.
 func defined(t *testing.T, path string, entry *regexp.Regexp) (numbers []string) {
 	t.Helper()
 	for _, found := range entry.FindAllStringSubmatch(read(t, path), -1) {

@@ -158,8 +158,8 @@ func TestEveryCombinationOfProofsAndAges(t *testing.T) {
 	}
 }
 
-// A proof that a wrong clock dated 400 days ahead isn't fresh at any time until the right clock
-// has reached its date.
+// If a wrong clock dates a proof 400 days ahead, the proof isn't fresh before the right clock has
+// reached that date.
 func TestProofsOfAWrongClockAreNotFreshForAYear(t *testing.T) {
 	const ahead = 400 * 24 * time.Hour
 	at := testkit.Start.Add(ahead)

@@ -54,7 +54,7 @@ func FuzzDemandOf(f *testing.F) {
 		// The canonical form is unchanged after it is escaped and read a second time.
 		escaped := (&url.URL{Path: canonical}).EscapedPath()
 		if got := resolve(mergeSlashes(decode(escaped))); got != canonical {
-			t.Errorf("%q, escaped as %q, reads as %q", canonical, escaped, got)
+			t.Errorf("%q, escaped as %q, reads as %q; want it unchanged", canonical, escaped, got)
 		}
 		for _, reading := range read {
 			folded, ok := fold(reading)
@@ -62,7 +62,7 @@ func FuzzDemandOf(f *testing.F) {
 				continue
 			}
 			if twice, ok := fold(folded); !ok || twice != folded {
-				t.Errorf("%q folded once: %q, folded twice: %q", reading, folded, twice)
+				t.Errorf("%q folded once: %q, folded twice: %q; want the same twice", reading, folded, twice)
 			}
 		}
 	})
@@ -101,7 +101,7 @@ func FuzzCanonicalHost(f *testing.F) {
 		}
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET /x HTTP/1.1\r\nHost: " + host + "\r\n\r\n")))
 		if err != nil || r.Host != host {
-			t.Errorf("host %q: net/http reads %v (error %v)", host, r, err)
+			t.Errorf("host %q: net/http reads %v (error %v); want the host unchanged", host, r, err)
 		}
 	})
 }

@@ -49,7 +49,7 @@ func TestEveryPairOfRolesAndEveryAction(t *testing.T) {
 			}
 			disabled := account.Account{ID: "actor", Role: role, DisabledAt: time.Unix(1, 0)}
 			if May(disabled, do, account.Account{ID: "target", Role: account.Member}) {
-				t.Errorf("May(disabled %s, %d, member) = true", role, do)
+				t.Errorf("May(disabled %s, %d, member) = true, want false", role, do)
 			}
 			if do != See && May(self, do, account.Account{}) || May(account.Account{Role: role}, do, account.Account{ID: "target", Role: account.Member}) {
 				t.Errorf("%s, %d: an account without id acts, or is acted on", role, do)

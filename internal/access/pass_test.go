@@ -23,7 +23,8 @@ func scope(t testing.TB, path, methods, addresses string) Scope {
 	return s
 }
 
-// isWithin reports whether a served path is within the path of a scope; lax ignores case.
+// isWithin reports whether the path served is within path, a scope's path. If lax is true, it
+// ignores case.
 func isWithin(path, served string, lax bool) bool {
 	if lax {
 		path, served = strings.ToLower(path), strings.ToLower(served)

@@ -294,8 +294,8 @@ func TestR22NoReaderFindsMoreByALongerWay(t *testing.T) {
 	})
 }
 
-// changed returns a path below that of a rule after random changes, each of which some reader
-// reverses.
+// changed returns a path below a rule's path, with random changes. Each change is one that some
+// reader reverses.
 func changed(t *rapid.T) string {
 	raw := rapid.SampledFrom([]string{"/admin/users", "/admin", "/public/admin/x", "/public/x", "/admin/public/x"}).Draw(t, "path")
 	for range rapid.IntRange(1, 5).Draw(t, "times") {

@@ -93,16 +93,16 @@ func TestEveryResourceOfARequestIsCheckedAgainstTheRules(t *testing.T) {
 	}
 	for _, ask := range []Request{{"REPORT", "/status/", nil}, {"SEARCH", "/status/x", nil}, {"DELETE", "/files", nil}, {"PROPFIND", "/files", nil}, {"DELETE", "/", nil}} {
 		if got, err := loose.DemandFor(ask); got.Requirement != TwoFactor || err != nil {
-			t.Errorf("%s %s where all rules ask for less: requirement %v, error %v", ask.Method, ask.Target, got.Requirement, err)
+			t.Errorf("%s %s where all rules ask for less: requirement %v, error %v; want two factors", ask.Method, ask.Target, got.Requirement, err)
 		}
 	}
 	if got, err := loose.DemandFor(Request{"DELETE", "/status/x", nil}); got.Requirement != Public || err != nil {
-		t.Errorf("DELETE below an open folder: requirement %v, error %v", got.Requirement, err)
+		t.Errorf("DELETE below an open folder: requirement %v, error %v; want Public", got.Requirement, err)
 	}
 	// Without rules that differ, the panel's demand applies to every request.
 	plain := &Panel{Origin: "https://files.example.com", Demand: Demand{Requirement: Session}}
 	if got, err := plain.DemandFor(Request{"BIND", "/x", http.Header{"Destination": {"https://other.example/"}}}); got.Requirement != Session || err != nil {
-		t.Errorf("a panel without rules: demand %v, error %v", got, err)
+		t.Errorf("a panel without rules: demand %v, error %v; want a session", got, err)
 	}
 }
 

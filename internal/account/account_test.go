@@ -72,7 +72,7 @@ func TestNewNamesHaveALetterOrDigitAndNoDashInFront(t *testing.T) {
 		}
 	}
 	if name, err := NormalizeName(".."); name != ".." || err != nil {
-		t.Errorf("existing name \"..\": NormalizeName = %q, %v", name, err)
+		t.Errorf("existing name \"..\": NormalizeName = %q, %v; want it unchanged", name, err)
 	}
 }
 
@@ -89,10 +89,10 @@ func FuzzNormalizeName(f *testing.F) {
 		}
 		// Otherwise an account couldn't sign in with its name as displayed.
 		if again, err := NormalizeName(name); err != nil || again != name {
-			t.Fatalf("NormalizeName(%q) = %q, and NormalizeName of that = %q, %v", in, name, again, err)
+			t.Fatalf("NormalizeName(%q) = %q, and NormalizeName of that = %q, %v; want it unchanged", in, name, again, err)
 		}
 		if name == "" || strings.ContainsAny(name, "@ \t\r\n\x00") || len([]rune(name)) > 64 {
-			t.Fatalf("NormalizeName(%q) = %q", in, name)
+			t.Fatalf("NormalizeName(%q) = %q, want 1 to 64 characters without spaces and @", in, name)
 		}
 	})
 }
@@ -120,7 +120,7 @@ func TestEmailAddresses(t *testing.T) {
 	}
 	for _, none := range []string{"", "  ", "\n"} {
 		if kept, folded, err := NormalizeEmail(none); kept != "" || folded != "" || err != nil {
-			t.Errorf("NormalizeEmail(%q) = %q, %q, %v", none, kept, folded, err)
+			t.Errorf("NormalizeEmail(%q) = %q, %q, %v; want none and no error", none, kept, folded, err)
 		}
 	}
 }
@@ -135,10 +135,10 @@ func FuzzNormalizeEmail(f *testing.F) {
 			return
 		}
 		if len(kept) > 254 || strings.ContainsAny(kept, "\r\n\x00 <>,;") || strings.Count(kept, "@") != 1 {
-			t.Fatalf("NormalizeEmail(%q) = %q", in, kept)
+			t.Fatalf("NormalizeEmail(%q) = %q, want one @ and at most 254 bytes", in, kept)
 		}
 		if keptAgain, foldedAgain, err := NormalizeEmail(kept); err != nil || keptAgain != kept || foldedAgain != folded {
-			t.Fatalf("NormalizeEmail(%q) = %q, %q; and of the result %q, %q, %v", in, kept, folded, keptAgain, foldedAgain, err)
+			t.Fatalf("NormalizeEmail(%q) = %q, %q; and of the result %q, %q, %v; want the same", in, kept, folded, keptAgain, foldedAgain, err)
 		}
 	})
 }
@@ -159,7 +159,7 @@ func TestDisplayNames(t *testing.T) {
 		got, err := NormalizeDisplayName(in)
 		if in == "Ada\n" { // space at the ends is trimmed
 			if got != "Ada" || err != nil {
-				t.Errorf("NormalizeDisplayName(%q) = %q, %v", in, got, err)
+				t.Errorf("NormalizeDisplayName(%q) = %q, %v; want Ada", in, got, err)
 			}
 			continue
 		}
@@ -234,11 +234,11 @@ func TestNamesAndAddressesAreUnique(t *testing.T) {
 			t.Errorf("eve sets ada's address: %v, want ErrEmailTaken", err)
 		}
 		if err := setEmail(ada.ID, "ADA@example.test"); err != nil {
-			t.Errorf("ada sets her own address in another spelling: %v", err)
+			t.Errorf("ada sets her own address in another spelling: %v, want no error", err)
 		}
 		testkit.Check(t, setEmail(ada.ID, ""))
 		if err := setEmail(eve.ID, "ada@example.test"); err != nil {
-			t.Errorf("eve sets a free address: %v", err)
+			t.Errorf("eve sets a free address: %v, want no error", err)
 		}
 	})
 }
@@ -278,7 +278,7 @@ func TestRestampAndDisable(t *testing.T) {
 		}
 		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { return SetDisabled(ctx, tx, ada.ID, time.Time{}) }))
 		if got, err := ByID(ctx, d.Reader(), ada.ID); err != nil || got.Disabled() {
-			t.Errorf("after enabling: %+v, %v", got, err)
+			t.Errorf("after enabling: %+v, %v; want an enabled account", got, err)
 		}
 		for name, change := range map[string]func(ctx context.Context, tx *db.Tx) error{
 			"Restamp":     func(ctx context.Context, tx *db.Tx) error { _, err := Restamp(ctx, tx, "x"); return err },
@@ -294,7 +294,7 @@ func TestRestampAndDisable(t *testing.T) {
 		if err := write(d, func(ctx context.Context, tx *db.Tx) error { return SetDisplayName(ctx, tx, ada.ID, "\u202e") }); !errors.Is(err, ErrDisplayNameInvalid) {
 			t.Errorf("SetDisplayName: %v, want ErrDisplayNameInvalid", err)
 		}
-		// Roles that this version doesn't know (F3). "administrator" is a name, but no stored text.
+		// Roles that this version doesn't know (F3). "administrator" is shown to people, but never stored.
 		for _, role := range []string{"root", "administrator", ""} {
 			testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error {
 				_, err := db.Exec(ctx, tx, `UPDATE accounts SET role = $2 WHERE id = $1`, eve.ID, role)

@@ -11,7 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// keysOf reads a whole list, two accounts at a time.
+// keysOf reads a whole list, two accounts at a time, and returns the keys of its rows.
 func keysOf(t *testing.T, d *db.DB, s Search) (keys []string) {
 	t.Helper()
 	for range 100 {
@@ -48,7 +48,7 @@ func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
 			want   string
 		}{
 			{Search{}, "a% ad_c ada ada-b adé bob eve 李小龙"},
-			{Search{Prefix: " ADA "}, "ada ada-b ada.bob@example.test ada@example.test"}, // on pages of two, ada is there twice
+			{Search{Prefix: " ADA "}, "ada ada-b ada.bob@example.test ada@example.test"}, // pages of two accounts list ada twice
 			{Search{Prefix: "ada@"}, "ada@example.test"},
 			{Search{Prefix: "COUNTESS@EX"}, "countess@example.test"},
 			{Search{Prefix: "ADÉ"}, "adé"},
@@ -66,9 +66,9 @@ func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
 			}
 		}
 		if _, _, err := Find(t.Context(), d.Reader(), Search{Filter: "nonsense"}, 2); err == nil {
-			t.Error("an unknown filter is no error")
+			t.Error("Find accepts an unknown filter, want an error")
 		}
-		// An account whose name and address begin alike is on a page once.
+		// A page lists an account once, even if its name and its address begin alike.
 		page, next, err := Find(t.Context(), d.Reader(), Search{Prefix: "ada"}, 50)
 		testkit.Check(t, err)
 		if len(page) != 3 || next != "" {
@@ -77,8 +77,8 @@ func TestFindByTheBeginningOfNameAndAddress(t *testing.T) {
 	})
 }
 
-// Most accounts have a name and an address that begin alike. No page of their list is the last one
-// before all were there, and the list shows each account at least once.
+// Most accounts have a name and an address that begin alike. The list doesn't end before each
+// account was on a page at least once.
 func TestFindSkipsNoAccountWhoseNameAndAddressBeginAlike(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		for i := range 9 {
@@ -108,7 +108,7 @@ func TestFindSkipsNoAccountWhoseNameAndAddressBeginAlike(t *testing.T) {
 	})
 }
 
-// Case D-16: no page of a list reads more than its own rows, of 20,000.
+// Case D-16: a page of a list of 20,000 accounts reads no more than its own rows.
 func TestFindReadsNoMoreThanItsPage(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const n = 20_000
@@ -149,7 +149,7 @@ func TestFindReadsNoMoreThanItsPage(t *testing.T) {
 		// A policy for a small group counts its members only.
 		query, args := countQuery([]string{"ops"}, false)
 		if plan := planOf(t, d, query, args); !strings.Contains(plan, "members") || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "SCAN") || strings.Contains(plan, "one_factor") {
-			t.Errorf("the count for a group reads other accounts:\n%s", plan)
+			t.Errorf("the count for a group reads other accounts, want its members only:\n%s", plan)
 		}
 		for _, test := range []struct {
 			groups    []string
@@ -165,7 +165,7 @@ func TestFindReadsNoMoreThanItsPage(t *testing.T) {
 				search.Filter = filter
 				for _, plan := range plansOf(t, d, search) {
 					if !strings.Contains(plan, "accounts_") || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "SCAN accounts") || strings.Contains(strings.ToUpper(plan), "SORT") || strings.Contains(plan, "TEMP B-TREE") {
-						t.Errorf("%+v: the statement scans or sorts:\n%s", search, plan)
+						t.Errorf("%+v: the statement scans or sorts, want it to use an index:\n%s", search, plan)
 					}
 				}
 			}

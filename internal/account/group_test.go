@@ -87,7 +87,7 @@ func TestGroups(t *testing.T) {
 	})
 }
 
-// Both begin while the group exists.
+// Join and RemoveGroup both begin while the group exists.
 func TestJoinBesideTheRemovalOfTheGroup(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := mustAdd(t, d, Account{Name: "ada"})

@@ -29,12 +29,12 @@ func addPerson(t *testing.T, p *portal.Portal, name string, role account.Role) (
 	return a, b
 }
 
-// submit submits the form of an action with everything that one of them asks for.
+// submit submits the form of an action. It fills in every field that any action asks for.
 func submit(b *portal.Browser, path string, target account.Account) portal.Answer {
 	return b.Post(path, "reason", "a reason", "role", "auditor", "name", target.Name)
 }
 
-// state is all that the actions could change of an account.
+// state returns everything about an account that the actions could change.
 func state(t *testing.T, p *portal.Portal, a account.Account) string {
 	t.Helper()
 	now, err := account.ByID(t.Context(), p.DB.Reader(), a.ID)
@@ -44,8 +44,8 @@ func state(t *testing.T, p *portal.Portal, a account.Account) string {
 		portal.CountRows(t, p, `SELECT COUNT(*) FROM tickets WHERE account_id = $1`, a.ID))
 }
 
-// Cases D-11 and D-14: everybody asks for every route about everybody. What access.May doesn't
-// permit changes nothing.
+// Cases D-11 and D-14: each person requests every route for every account. A request that
+// access.May doesn't permit changes nothing.
 func TestAttackD14EveryRoleAsksForEveryAccount(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		type person struct {
@@ -93,13 +93,13 @@ func TestAttackD14EveryRoleAsksForEveryAccount(t *testing.T) {
 						t.Errorf("%s: %s %s of %s: %d %s, want %d", actor, method, pattern, name, got.Status, got.Location, want)
 					}
 					if after := state(t, p, target.Account); after != before {
-						t.Errorf("%s: %s %s of %s changed %s into %s", actor, method, pattern, name, before, after)
+						t.Errorf("%s: %s %s of %s changed %s into %s, want no change", actor, method, pattern, name, before, after)
 					}
 				}
 			}
 		}
 		if len(actions) < 7 {
-			t.Errorf("only %d actions", len(actions))
+			t.Errorf("got %d actions, want at least 7", len(actions))
 		}
 		// Ids that name nothing.
 		for _, id := range []string{"x", "AAAAAAAAAAAAAAAAAAAA", "%00", "..%2f", people["member"].ID + "x", strings.Repeat("a", 2000)} {
@@ -112,7 +112,7 @@ func TestAttackD14EveryRoleAsksForEveryAccount(t *testing.T) {
 	})
 }
 
-// Case D-11: a request that isn't a form which this person submitted just now changes nothing.
+// Case D-11: a request changes nothing unless it is a form that this person got and submits now.
 func TestAttackD11ForgedStaleAndReplayedForms(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, root := addPerson(t, p, "root1", account.Administrator)
@@ -153,8 +153,8 @@ func TestAttackD11ForgedStaleAndReplayedForms(t *testing.T) {
 	})
 }
 
-// A session with a password alone can't use a role. If two-factor authentication is on, a
-// password alone begins no session. If it is off, the pages of the role lead to the wizard that
+// A session that has proven only a password can't use a role. If two-factor authentication is on,
+// a password alone begins no session. If it is off, the pages of the role lead to the wizard that
 // turns it on.
 func TestARoleNeedsTwoFactors(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
@@ -172,13 +172,13 @@ func TestARoleNeedsTwoFactors(t *testing.T) {
 			t.Errorf("POST: %d %s, want the wizard", got.Status, got.Location)
 		}
 		if now, err := account.ByID(t.Context(), p.DB.Reader(), ada.ID); err != nil || now.Disabled() {
-			t.Errorf("ada: %+v, %v", now, err)
+			t.Errorf("ada: %+v, %v; want an enabled account", now, err)
 		}
 	})
 }
 
-// demoteEachOther lets administrators take each other's role away, each through another of the
-// nodes and all at once, and checks that one is left.
+// demoteEachOther lets administrators take each other's role away at the same time, each through
+// a different node, and checks that one administrator is left.
 func demoteEachOther(t *testing.T, nodes []*portal.Portal, rounds int) {
 	const n = 3
 	var browsers []*portal.Browser
@@ -199,7 +199,7 @@ func demoteEachOther(t *testing.T, nodes []*portal.Portal, rounds int) {
 				target := people[(i+1)%n]
 				got := browsers[i].Post("/admin/accounts/"+target.ID+"/"+do, "reason", "race", "role", "member")
 				if !portal.OneOf(got.Status, http.StatusSeeOther, http.StatusForbidden, http.StatusNotFound) {
-					t.Errorf("round %d: %s of %s: %d\n%s", round, do, target.Name, got.Status, got.Body)
+					t.Errorf("round %d: %s of %s: %d, want 303, 403 or 404\n%s", round, do, target.Name, got.Status, got.Body)
 				}
 			})
 		}
@@ -252,7 +252,7 @@ func TestASecondClickChangesNothing(t *testing.T) {
 				t.Errorf("%s again: %d %s, want the answer of the first time, to %s", do, second.Status, second.Location, first.Location)
 			}
 			if now := state(t, p, ada); now != after {
-				t.Errorf("%s again changed %s into %s", do, after, now)
+				t.Errorf("%s again changed %s into %s, want no change", do, after, now)
 			}
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE account_id = $1 AND kind = $2`, ada.ID, "account_"+do+"d"); n != 1 {
 				t.Errorf("%s twice: %d events, want 1", do, n)

@@ -3,7 +3,7 @@ package admin
 // Route is a route for tests.
 type Route struct {
 	Pattern string
-	Action  string // the name of the action; empty: the route shows something
+	Action  string // the name of the action; empty if the route only shows something
 }
 
 // Routes returns all routes.

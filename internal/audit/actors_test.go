@@ -21,7 +21,7 @@ func byAdministrator(at time.Time) Event {
 	return Event{At: at, AccountID: "ada", Actor: "administrator", Kind: AccountDisabled, Outcome: Done, ActorID: "eve", ClientID: "radio", Reason: "left the company"}
 }
 
-// reportOld reports a node as version 12 did, which didn't know the three fields.
+// reportOld records a node as version 12 did. That version didn't know the three fields.
 const reportOld = `INSERT INTO nodes (id, name, ring_keys, expires_at) VALUES ('old', 'old node', 'key', 9999999999999)`
 
 func TestActorsReadBack(t *testing.T) {
@@ -34,13 +34,13 @@ func TestActorsReadBack(t *testing.T) {
 		long := Event{At: testkit.Start.Add(time.Minute), AccountID: "ada", Reason: "a\r\n\x1b[31m" + strings.Repeat("ü", 1000)}
 		write(t, d, long)
 		if got := list(t, d, "ada", Cursor{}, 1)[0].Reason; got != "a[31m"+strings.Repeat("ü", 397) {
-			t.Errorf("reason of %d bytes: %q", len(got), got)
+			t.Errorf("reason of %d bytes, want it cleaned and cut to 400 characters: %q", len(got), got)
 		}
 	})
 }
 
-// A node of an earlier version would seal the event without the fields, and Verify would find
-// it changed for ever.
+// A node of an earlier version would seal the event without the fields, and from then on Verify
+// would report the event as changed.
 func TestActorsAreLeftOutWhileAnOlderNodeRuns(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		without := byAdministrator(testkit.Start)
@@ -81,8 +81,8 @@ func TestActorsAreLeftOutWhileAnOlderNodeRuns(t *testing.T) {
 	})
 }
 
-// A node of version 12 that came back after the first use, or didn't report yet, seals as it
-// always did.
+// A node of version 12 seals as it always did if it comes back after the second form was first
+// used, or if it hasn't reported yet.
 func TestVersion12CannotSealTheSecondForm(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ring := t.Context(), secret.NewRing()
@@ -147,7 +147,7 @@ func TestFirstActorsAtOnce(t *testing.T) {
 			return "ok"
 		})
 		if outcomes["ok"] != writers {
-			t.Errorf("writers ended with %v", outcomes)
+			t.Errorf("writers ended with %v, want all ok", outcomes)
 		}
 		sealAll(t, d, ring)
 		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != writers*each {
@@ -199,16 +199,16 @@ func TestLogOfBothFormsVerifies(t *testing.T) {
 			t.Errorf("pruned %d, %v; want 14", n, err)
 		}
 		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 {
-			t.Errorf("when all is pruned Verify returns %+v, %v", report, err)
+			t.Errorf("when all is pruned Verify returns %+v, %v; want no events", report, err)
 		}
 	})
 }
 
-// changesOfActors returns statements that change one event of the log in
-// [TestVerifyFindsChangedActors], with the event's place.
+// changesOfActors returns a map of statements, each of which changes one event of the log in
+// [TestVerifyFindsChangedActors], to the place of that event.
 func changesOfActors(engine string) map[string]int64 {
 	columns := []string{"actor_id", "client_id", "reason"}
-	tests := map[string]int64{ // statement to the event that is changed
+	tests := map[string]int64{ // from the statement to the place of the event that it changes
 		// Events 1, 3 and 5 have the first form, 2, 4 and 6 the second.
 		`UPDATE events SET actor_id = NULL, client_id = NULL, reason = NULL WHERE seq = 2`:                   2,
 		`UPDATE events SET actor_id = '', client_id = '', reason = '' WHERE seq = 2`:                         2,
@@ -243,7 +243,7 @@ func changesOfActors(engine string) map[string]int64 {
 		tests[`UPDATE events SET `+column+` = '' WHERE seq = 4`] = 4
 		tests[`UPDATE events SET `+column+` = NULL WHERE seq = 4`] = 4
 		tests[`UPDATE events SET `+column+` = NULL WHERE seq = 6`] = 6
-		// The last two events have one of the fields.
+		// Each of the last two events has only one of the three fields.
 		if column != "reason" {
 			tests[`UPDATE events SET `+column+` = '' WHERE seq = 7`] = 7
 		}
@@ -254,7 +254,7 @@ func changesOfActors(engine string) map[string]int64 {
 	return tests
 }
 
-// Verify finds every change of the three columns, also between an empty text and NULL, which
+// Verify finds every change of the three columns, even one between an empty text and NULL, which
 // read the same (attack 159).
 func TestVerifyFindsChangedActors(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
@@ -270,11 +270,11 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 		for statement, seq := range changesOfActors(engine) {
 			undo := errors.New("undo")
 			err := d.Write(t.Context(), func(tx *db.Tx) error {
-				// An attacker can satisfy the condition of the table.
+				// An attacker can make every row meet the table's CHECK constraint.
 				_, err := db.Exec(t.Context(), tx, `UPDATE events SET sealed_form = 2`)
 				testkit.Check(t, err)
 				if n, err := db.Exec(t.Context(), tx, statement); err != nil || n == 0 {
-					t.Errorf("%s: changed %d rows, %v", statement, n, err)
+					t.Errorf("%s: changed %d rows, %v; want at least 1", statement, n, err)
 				}
 				_, err = Verify(t.Context(), tx, ring, Head{})
 				var fault *Fault
@@ -282,7 +282,7 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 					t.Errorf("%s: %v, want that event %d was changed", statement, err, seq)
 				}
 				if _, n, err := prune(t.Context(), tx, ring, testkit.Start.Add(24*time.Hour), testkit.Start); err == nil {
-					t.Errorf("%s: Prune deletes %d events and signs a checkpoint", statement, n)
+					t.Errorf("%s: Prune deletes %d events and signs a checkpoint, want an error", statement, n)
 				}
 				return undo
 			})
@@ -291,7 +291,7 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 			}
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
-			t.Errorf("all changes were rolled back, but Verify returns %v", err)
+			t.Errorf("all changes were rolled back, but Verify returns %v, want nil", err)
 		}
 	})
 }
@@ -310,7 +310,7 @@ func TestFormsCannotBeExchanged(t *testing.T) {
 	}{{first, forEvent, true}, {first, forExtended, false}, {second, forExtended, true}, {second, forEvent, false}} {
 		test.e.MAC = ring.Signer().Sign(test.purpose, link(prev, test.e))
 		if got := follows(ring, prev, test.e); got != test.want {
-			t.Errorf("an event with the actor %q that is signed as %q follows: %v, want %v", test.e.ActorID, test.purpose, got, test.want)
+			t.Errorf("an event with the actor %q, signed as %q: follows is %v, want %v", test.e.ActorID, test.purpose, got, test.want)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestEventsReadBack(t *testing.T) {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		if got := list(t, d, "nobody", Cursor{}, 10); len(got) != 0 {
-			t.Errorf("an unknown account has the events %v", got)
+			t.Errorf("an unknown account has the events %v, want none", got)
 		}
 	})
 }
@@ -94,7 +94,7 @@ func TestPagesAreNewestFirstWithoutGapOrRepeat(t *testing.T) {
 			for i, e := range got {
 				seen[e.Number]++
 				if i > 0 && e.At.After(got[i-1].At) {
-					t.Fatalf("pages of %d: event %d is newer than the one before", size, i)
+					t.Fatalf("pages of %d: event %d is newer than the one before, want the newest first", size, i)
 				}
 			}
 			for i := range n {
@@ -170,11 +170,11 @@ func FuzzClean(f *testing.F) {
 		limit = limit & 0xffff
 		got := Clean(in, limit)
 		if len(got) > limit || !utf8.ValidString(got) {
-			t.Fatalf("Clean(%q, %d) = %q, %d bytes", in, limit, got, len(got))
+			t.Fatalf("Clean(%q, %d) = %q, %d bytes; want valid UTF-8 within the limit", in, limit, got, len(got))
 		}
 		for _, r := range got {
 			if !unicode.IsPrint(r) {
-				t.Fatalf("Clean(%q, %d) = %q", in, limit, got)
+				t.Fatalf("Clean(%q, %d) = %q, want printable characters only", in, limit, got)
 			}
 		}
 		if second := Clean(got, limit); second != got {

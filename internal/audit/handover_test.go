@@ -50,8 +50,8 @@ func appending(ctx context.Context, e Event) func(*db.Tx) error {
 	return func(tx *db.Tx) error { return Append(ctx, tx, e) }
 }
 
-// rotate makes the newest key seal and drops the others. It returns the head at the
-// hand-over.
+// rotate makes the newest key the one that seals, and drops the others. It returns the head at
+// which the new key took over.
 func (r rings) rotate(t *testing.T) Head {
 	t.Helper()
 	keys := r.copied(t).Keys()
@@ -81,8 +81,8 @@ type thief struct {
 	ends  []Head // the head at which the keys of each ring were replaced
 }
 
-// store replaces all events by those of chain, and the record of the head by the last
-// of them.
+// store replaces all events with those of chain, and the recorded head with the last event of
+// chain.
 func (f thief) store(ctx context.Context, tx *db.Tx, chain []Event) error {
 	for _, table := range []string{"events", "audit_checkpoints"} {
 		if _, err := db.Exec(ctx, tx, `DELETE FROM `+table); err != nil {
@@ -103,8 +103,8 @@ func (f thief) store(ctx context.Context, tx *db.Tx, chain []Event) error {
 	return err
 }
 
-// forged returns the genuine chain up to the place last, followed by events that the key of ring
-// seals, up to the place end: first the events of the log with another address, then new ones.
+// forged returns the genuine chain up to the place last and, from there up to the place end, events
+// forged with the key of ring: first the log's own events with another address, then new ones.
 func (f thief) forged(ring *secret.Ring, last, end int64) []Event {
 	chain := append([]Event(nil), f.log[:last]...)
 	for seq := last + 1; seq <= end; seq++ {
@@ -208,8 +208,8 @@ func TestOldRingsForgeNothing(t *testing.T) {
 				for _, attack := range attacks {
 					chain, checkpoint := attack.do(f, old, end)
 					fault := f.attack(t, ring, old, chain, checkpoint)
-					// At the second hand-over the first ring gives another fault, since its
-					// key was replaced long before.
+					// At the second hand-over the first ring gives a fault of another kind,
+					// since its key was replaced long before.
 					if fault == nil || fault.Kind != attack.want && end.Equal(f.ends[i]) {
 						t.Errorf("ring %d: %s: got %v, want a fault of kind %s", i, attack.name, fault, attack.want)
 					}

@@ -50,7 +50,7 @@ func TestCheckpointsAreHandedOver(t *testing.T) {
 	})
 }
 
-// Nodes that have the spare key seal while the keys rotate several times. The chain
+// Nodes with the spare key go on sealing while the keys rotate several times. The chain
 // never forks, and Verify finds no fault in genuine events.
 func TestRotationsBesideSealers(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
@@ -86,7 +86,7 @@ func TestRotationsBesideSealers(t *testing.T) {
 			sealAll(t, d, copies)
 			close(stop)
 			if outcomes := <-done; outcomes["ok"] != sealers {
-				t.Fatalf("sealers ended with %v", outcomes)
+				t.Fatalf("sealers ended with %v, want all ok", outcomes)
 			}
 			sealAll(t, d, copies)
 		}
@@ -100,8 +100,8 @@ func TestRotationsBesideSealers(t *testing.T) {
 	})
 }
 
-// A rotation may be killed after the log continued under the new key, but before the
-// ring recorded the place. The next rotation hands over once more.
+// If a rotation is killed after the log continued under the new key, but before the ring
+// recorded the place, the next rotation hands the log over once more.
 func TestInterruptedHandOverIsRepeated(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRings(t, d)

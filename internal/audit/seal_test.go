@@ -198,13 +198,13 @@ func TestVerifyNamesWhatWasDone(t *testing.T) {
 			})
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
-			t.Errorf("all changes were rolled back, but Verify returns %v", err)
+			t.Errorf("all changes were rolled back, but Verify returns %v, want nil", err)
 		}
 	})
 }
 
-// If the end is cut off with the record of the head, only a head from the server's log
-// shows it.
+// If the end of the events is cut off and the record of the head is changed to match, only a head
+// from the server's log shows that.
 func TestHeadFromTheLogFindsACutEnd(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
@@ -214,7 +214,7 @@ func TestHeadFromTheLogFindsACutEnd(t *testing.T) {
 		late := sealAll(t, d, ring)
 		exec(t, d, `DELETE FROM events WHERE seq > 7`, `UPDATE audit_head SET seq = 7, mac = (SELECT mac FROM events WHERE seq = 7)`)
 		if _, err := Verify(t.Context(), d.Reader(), ring, early); err != nil {
-			t.Errorf("with a head before the cut Verify returns %v", err)
+			t.Errorf("with a head before the cut Verify returns %v, want nil", err)
 		}
 		check := func(what string) {
 			t.Helper()
@@ -228,7 +228,7 @@ func TestHeadFromTheLogFindsACutEnd(t *testing.T) {
 		add(t, d, testkit.Start, 8)
 		sealAll(t, d, ring)
 		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
-			t.Errorf("without a head from the log Verify returns %v", err)
+			t.Errorf("without a head from the log Verify returns %v, want nil", err)
 		}
 		check("cut and continued")
 	})
@@ -246,7 +246,7 @@ func TestOtherRingVerifiesNothing(t *testing.T) {
 }
 
 // Even if several nodes seal at the same time, no number is given twice. A lease alone
-// doesn't prevent that.
+// doesn't ensure that.
 func TestNoNumberIsGivenTwice(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const events, sealers = 3*Batch + 7, 6
@@ -264,7 +264,7 @@ func TestNoNumberIsGivenTwice(t *testing.T) {
 			}
 		})
 		if outcomes["ok"] != sealers {
-			t.Errorf("sealers ended with %v", outcomes)
+			t.Errorf("sealers ended with %v, want all ok", outcomes)
 		}
 		report, err := Verify(t.Context(), d.Reader(), ring, Head{})
 		if err != nil || report.Events != events {

@@ -95,7 +95,7 @@ func TestLogOfVersion12Verifies(t *testing.T) {
 	}
 }
 
-// A program that is too old for the database may not know every field that must be signed, so it
+// A program that is too old for the database might not know every field that must be signed, so it
 // seals nothing.
 func TestTooOldProgramSealsNothing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
@@ -116,7 +116,7 @@ func TestTooOldProgramSealsNothing(t *testing.T) {
 		}
 		for _, e := range all(t, d) {
 			if e.Seq != 0 {
-				t.Errorf("event %s was sealed", e.ID)
+				t.Errorf("event %s was sealed, want none sealed", e.ID)
 			}
 		}
 	})

@@ -286,7 +286,7 @@ func TestUnknownKindIsDenied(t *testing.T) {
 				return err
 			})
 		}
-		// If List left one out, the account would seem to have no second factor (F3, F4). A
+		// If List left out an authenticator, the account would seem to have no second factor (F3, F4). A
 		// password, a backup code or a passkey is no row of this table.
 		for _, kind := range []Kind{"smartcard", "", "TOTP", Password, BackupCode, Passkey} {
 			become(kind)
@@ -300,7 +300,7 @@ func TestUnknownKindIsDenied(t *testing.T) {
 		// A later version adds such rows. They are a second factor of the account.
 		become(WebAuthn)
 		if got := f.list(f.ada); len(got) != 1 || got[0].Kind != WebAuthn {
-			t.Errorf("List of a WebAuthn authenticator = %v", got)
+			t.Errorf("List of a WebAuthn authenticator = %v, want it alone", got)
 		}
 	})
 }
@@ -345,7 +345,7 @@ func FuzzNormalizeName(f *testing.F) {
 			return
 		}
 		if again, err := NormalizeName(name); err != nil || again != name {
-			t.Fatalf("NormalizeName(%q) = %q, and NormalizeName of that = %q, %v", in, name, again, err)
+			t.Fatalf("NormalizeName(%q) = %q, and NormalizeName of that = %q, %v; want it unchanged", in, name, again, err)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// A factor of SP 800-63B.
+// The factors of SP 800-63B.
 const (
 	knowledge  = "something you know"
 	possession = "something you have"
@@ -33,7 +33,7 @@ var meaning = map[Kind]struct {
 	Passkey:    {[]string{knowledge, possession}, true},
 }
 
-// everySet calls visit with every set of kinds, as proofs.
+// everySet calls visit with a proof of each kind in a set, for every set of kinds and in two orders.
 func everySet(kinds []Kind, visit func([]Proof)) {
 	for set := range 1 << len(kinds) {
 		var proofs []Proof
@@ -62,8 +62,8 @@ func TestLevelsFollowFromTheFactorsOfEverySet(t *testing.T) {
 		if got, want := AAL(proofs), len(factors); got != want {
 			t.Errorf("AAL(%v) = %d, want %d", proofs, got, want)
 		}
-		// Each kind that is bound to the name owns something, so two factors of which one is
-		// bound are all that is needed.
+		// Every kind that is bound to the name is something you have. So two factors suffice if
+		// one of them is bound.
 		if got, want := PhishingResistant(proofs), len(factors) == 2 && bound; got != want {
 			t.Errorf("PhishingResistant(%v) = %t, want %t", proofs, got, want)
 		}
@@ -72,7 +72,7 @@ func TestLevelsFollowFromTheFactorsOfEverySet(t *testing.T) {
 		}
 	})
 	if sets != 2*128 {
-		t.Errorf("%d sets", sets)
+		t.Errorf("%d sets, want %d", sets, 2*128)
 	}
 }
 
@@ -105,15 +105,15 @@ func declaredKinds(t *testing.T) (kinds []Kind) {
 func TestEveryKindIsKnownEverywhere(t *testing.T) {
 	declared := declaredKinds(t)
 	if len(declared) < 5 || !slices.Equal(declared, Kinds) || len(meaning) != len(Kinds) {
-		t.Fatalf("declared %v, listed %v, tested %d", declared, Kinds, len(meaning))
+		t.Fatalf("declared %v, listed %v, tested %d; want the same kinds, at least 5", declared, Kinds, len(meaning))
 	}
 	for _, k := range Kinds {
 		proofs := []Proof{{Kind: k, ID: "a", At: testkit.Start.UTC()}}
 		if AAL(proofs) == 0 {
-			t.Errorf("a proof of kind %s counts as nothing", k)
+			t.Errorf("a proof of kind %s counts as nothing, want a level", k)
 		}
 		if got, err := ParseProofs(EncodeProofs(proofs)); err != nil || !slices.Equal(got, proofs) {
-			t.Errorf("proof of kind %s is stored as %q and read as %v, %v", k, EncodeProofs(proofs), got, err)
+			t.Errorf("proof of kind %s is stored as %q and read as %v, %v; want it unchanged", k, EncodeProofs(proofs), got, err)
 		}
 	}
 }
@@ -132,8 +132,8 @@ func TestSinceHasAnEarliestAndALatestTime(t *testing.T) {
 			}
 		}
 	}
-	// A proof counts only after the clock has come to within 90 s of its date, and then as one of
-	// that date.
+	// A proof counts only once the clock is within 90 s of the proof's date. It then counts as made
+	// at that date.
 	if got := Since([]Proof{{Kind: Password, At: now}}, now.Add(time.Hour), now.Add(time.Hour)); len(got) != 0 {
 		t.Errorf("Since a later time = %v, want none", got)
 	}
@@ -144,7 +144,7 @@ func TestAnAuthenticatorHasOneProof(t *testing.T) {
 	for _, first := range []Kind{WebAuthn, Passkey} {
 		for _, second := range []Kind{WebAuthn, Passkey} {
 			if got := Merge(key(first, 0), key(second, 1)); !slices.Equal(got, key(second, 1)) {
-				t.Errorf("%s, then %s of the same authenticator: %v", first, second, got)
+				t.Errorf("%s, then %s of the same authenticator: %v, want the second only", first, second, got)
 			}
 		}
 	}
@@ -158,7 +158,7 @@ func TestAnAuthenticatorHasOneProof(t *testing.T) {
 			proofAt([]Kind{WebAuthn, Passkey}[i/7%2], fmt.Sprint("key", i%MaxWebAuthn), at),
 		})
 		if _, err := ParseProofs(EncodeProofs(proofs)); err != nil {
-			t.Fatalf("after %d merges: %v", i+1, err)
+			t.Fatalf("after %d merges: %v, want no error", i+1, err)
 		}
 	}
 	if len(proofs) != maxProofs || maxProofs != 17 {
@@ -166,7 +166,7 @@ func TestAnAuthenticatorHasOneProof(t *testing.T) {
 	}
 }
 
-// The limits of kinds are separate, so that neither takes the other's places.
+// Each kind has its own limit, so that one kind can't use up the places of the other.
 func TestLimitsOfKindsAreSeparate(t *testing.T) {
 	each(t, func(t *testing.T, f fixture) {
 		enroll := func(kind Kind, i int) error {
@@ -195,11 +195,11 @@ func TestLimitsOfKindsAreSeparate(t *testing.T) {
 		}
 		all := f.list(f.ada)
 		if len(all) != 15 || len(OfKind(all, TOTP)) != 5 || len(OfKind(all, WebAuthn)) != 10 || len(OfKind(all, Passkey)) != 0 {
-			t.Errorf("%d authenticators: %v", len(all), all)
+			t.Errorf("%d authenticators: %v, want 15: 5 TOTP authenticators and 10 of WebAuthn", len(all), all)
 		}
 		for _, kind := range []Kind{Password, BackupCode, Passkey, "smartcard", ""} {
 			if err := enroll(kind, 0); err == nil {
-				t.Errorf("an authenticator of kind %q was enrolled", kind)
+				t.Errorf("an authenticator of kind %q was enrolled, want an error", kind)
 			}
 		}
 	})

@@ -49,14 +49,14 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 			for want += more; time.Since(begin) < end; time.Sleep(WatchEvery) {
 				c.Watch(t.Context())
 				if one, err := c.certificateFor(modern("auth.example.com")); one != nil || err != nil {
-					t.Errorf("a handshake gets %v, %v", one, err)
+					t.Errorf("a handshake gets %v, %v; want neither a certificate nor an error", one, err)
 				}
 			}
 			if asked != want {
 				t.Errorf("until %v the CA was asked %d times, want %d", end, asked, want)
 			}
 			if fault := c.Fault(); fault != "the CA issued none for some hosts" {
-				t.Errorf("fault %q", fault)
+				t.Errorf("fault %q, want that the CA issued none for some hosts", fault)
 			}
 		}
 		until(time.Minute, 1)
@@ -67,7 +67,7 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 		until(30*time.Minute, 0)
 		until(40*time.Minute, 1)
 		if one, err := c.certificateFor(&tls.ClientHelloInfo{ServerName: "evil.example.com", SupportedProtos: []string{"acme-tls/1"}}); one != nil || err != nil {
-			t.Errorf("another host's challenge: %v, %v", one, err)
+			t.Errorf("another host's challenge: %v, %v; want neither a certificate nor an error", one, err)
 		}
 	})
 }
@@ -83,7 +83,7 @@ func TestCAThatHangsHoldsNothingUp(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	if _, err := a.certificate(ctx, "auth.example.com"); err != context.Canceled {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want Canceled", err)
 	}
 }
 
@@ -129,7 +129,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 	var log strings.Builder
 	kept := keptCertificates{filepath.Join(dir, "acme"), slog.New(slog.NewTextHandler(&log, nil))}
 	if err := kept.Put(t.Context(), "auth.test", nil); err == nil || !strings.Contains(log.String(), "can't be stored") {
-		t.Errorf("without the folder: %v, %s", err, log.String())
+		t.Errorf("without the folder: %v, %s; want an error and a line in the log", err, log.String())
 	}
 	if err := os.Mkdir(kept.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := kept.Get(t.Context(), "auth.test"); err != nil || string(got) != text {
-			t.Errorf("got %q, %v", got, err)
+			t.Errorf("got %q, %v; want what was stored", got, err)
 		}
 	}
 	entries, err := os.ReadDir(kept.dir)
@@ -150,7 +150,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 		t.Errorf("%d files, %v; want 1", len(entries), err)
 	}
 	if info, err := os.Stat(filepath.Join(kept.dir, "auth.test")); err != nil || info.Mode() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
+		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
 	}
 	for range 2 {
 		if err := kept.Delete(t.Context(), "auth.test"); err != nil {

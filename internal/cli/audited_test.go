@@ -109,7 +109,7 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 					t.Fatalf("restore: exit code %d, want 0, got\n%s%s", code, out, errs)
 				}
 				if got := exportedEvents(t, environ, file); !slices.Contains(got, "restored - FILE 0") {
-					t.Errorf("events after a restore: %q", got)
+					t.Errorf("events after a restore: %q, want one that begins with restored", got)
 				}
 			}
 		})
@@ -163,8 +163,8 @@ func exportedEvents(t *testing.T, environ []string, file string) []string {
 	return events
 }
 
-// dirWithRing returns a new data directory with a copy of the key ring of another one, which
-// setting names.
+// dirWithRing returns a new data directory. It has a copy of the key ring from the data directory
+// that setting, a variable of the environment, names.
 func dirWithRing(t *testing.T, setting string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(strings.TrimPrefix(setting, "SALLYPORT_DATA_DIR="), "keyring"))

@@ -200,10 +200,10 @@ func TestDemoPrintsItsURLsAndLeavesNoFiles(t *testing.T) {
 		b := browser(t)
 		status, body := fetch(t, b, found[2]+"login", url.Values{"username": {found[3]}, "password": {found[4]}})
 		if status != 200 || !strings.Contains(body, "Your panels") {
-			t.Errorf("%v: sign-in: %d\n%s", args, status, body)
+			t.Errorf("%v: sign-in: %d, want 200 and \"Your panels\"\n%s", args, status, body)
 		}
 		if status, body := fetch(t, b, found[1]+".sallyport/start?return=/", nil); status != 200 || !strings.Contains(body, "Harbour Streams") || !strings.Contains(body, "Hello, Demo") {
-			t.Errorf("%v: the sample panel: %d\n%s", args, status, body)
+			t.Errorf("%v: the sample panel: %d, want 200 and the panel's page\n%s", args, status, body)
 		}
 		testkit.Until(t, "the sign-in from a new browser is mailed", func() bool {
 			mails, err := filepath.Glob(found[5] + "/*.eml")
@@ -220,7 +220,7 @@ func TestDemoPrintsItsURLsAndLeavesNoFiles(t *testing.T) {
 		}
 		left, err := os.ReadDir(temporary)
 		if err != nil || len(left) > 0 {
-			t.Errorf("%v left behind: %v, %v", args, left, err)
+			t.Errorf("%v left behind: %v, %v; want nothing", args, left, err)
 		}
 	}
 }
@@ -329,7 +329,7 @@ func TestFilesAreForTheirOwnerOnly(t *testing.T) {
 	for _, name := range []string{"", "keyring", "sallyport.db"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm()&0o077 != 0 {
-			t.Errorf("%q: %v, %v", name, info.Mode(), err)
+			t.Errorf("%q: %v, %v; want a file that only its owner can read", name, info.Mode(), err)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func TestClockShowsTheMarkOfARunningServer(t *testing.T) {
 			}
 			resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
-				t.Errorf("readyz: %d", resp.StatusCode)
+				t.Errorf("readyz: %d, want 200", resp.StatusCode)
 			}
 			code, out, errs := call(environ, "", "clock", "show")
 			if code != 0 || strings.Contains(out, "never") || !strings.Contains(out, "taken") {

@@ -56,7 +56,7 @@ func TestNoCommandPrintsAPartOfADatabasePassword(t *testing.T) {
 				code := mainContext(ctx, args, Streams{In: strings.NewReader(""), Out: &out, Err: &out}, environ)
 				cancel()
 				if code == 0 && args[0] != "config" && args[0] != "doctor" {
-					t.Errorf("%s with %s succeeds", args, text)
+					t.Errorf("%s with %s succeeds, want a failure", args, text)
 				}
 				for _, part := range []string{"heim", "4711"} {
 					if strings.Contains(out.String(), part) {

@@ -56,12 +56,12 @@ func TestDoctorPicksAPanelByAnySpellingOfItsHost(t *testing.T) {
 			{Panel: &access.Panel{Origin: "https://panel.test:8443"}},
 		}
 		if err := setUpstream(panels, name+"=http://127.0.0.1:1"); err != nil || panels[1].Upstream != "http://127.0.0.1:1" || panels[0].Upstream != "" {
-			t.Errorf("%s: %v, %+v", name, err, panels)
+			t.Errorf("%s: %v, %+v; want that panel's upstream set, and no other", name, err, panels)
 		}
 	}
 	panels := []doctor.Panel{{Panel: &access.Panel{Origin: "http://[2001:db8::1]:8080"}}}
 	if err := setUpstream(panels, "[2001:DB8:0::1]=http://127.0.0.1:1"); err != nil || panels[0].Upstream == "" {
-		t.Errorf("IPv6: %v", err)
+		t.Errorf("IPv6: %v, want the upstream set", err)
 	}
 	for _, name := range []string{"", "panel.test.", "other.test", "panel", "panel.test,other.test", "https://"} {
 		if err := setUpstream(panels, name+"=http://127.0.0.1:1"); err == nil {
@@ -86,7 +86,7 @@ func TestDoctorPrintsForEightyColumns(t *testing.T) {
 	}
 	for line := range strings.Lines(out.String()) {
 		if line = strings.TrimSuffix(line, "\n"); len(line) > reportWidth && strings.TrimSpace(line) != strings.TrimSpace(long) || strings.HasSuffix(line, " ") && !strings.Contains(line, "server {") {
-			t.Errorf("line of %d bytes: %q", len(line), line)
+			t.Errorf("line of %d bytes: %q, want at most 80 columns and no space at the end", len(line), line)
 		}
 	}
 	for _, want := range []string{"OPEN  path.open  https://panel.example.com\n", "and 5 more\n", "      " + long + "\n", "  nginx, the server block", "7 requests in 1s: 1 open.\n"} {
@@ -94,11 +94,11 @@ func TestDoctorPrintsForEightyColumns(t *testing.T) {
 			t.Errorf("%q isn't in\n%s", want, out.String())
 		}
 	}
-	// If the proxy is unknown, the lines for all of them would hide the other findings.
+	// If the proxy is unknown, the lines for every proxy would hide the other findings.
 	report.Findings[0].Fixes = append(f.Fixes, doctor.Fix{For: "caddy"})
 	out.Reset()
 	if err := printReport(&out, report, time.Second); err != nil || !strings.Contains(out.String(), "--proxy NAME") {
-		t.Errorf("%v\n%s", err, out.String())
+		t.Errorf("%v; want a hint at --proxy NAME\n%s", err, out.String())
 	}
 	if err := printJSON(io.Discard, report, time.Now()); err != nil {
 		t.Error(err)

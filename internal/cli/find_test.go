@@ -50,7 +50,7 @@ func TestCommandsCreateNothingInAnEmptyFolder(t *testing.T) {
 		left, err := os.ReadDir(".")
 		must(t, err)
 		if len(left) > 0 {
-			t.Fatalf("%s leaves %v", leaf.name, left)
+			t.Fatalf("%s leaves %v, want no files", leaf.name, left)
 		}
 		if slices.Contains(needNoPortal, leaf.name) {
 			if code != 0 {
@@ -59,7 +59,7 @@ func TestCommandsCreateNothingInAnEmptyFolder(t *testing.T) {
 			continue
 		}
 		if code == 0 || out != "" {
-			t.Errorf("%s: %d, prints %q", leaf.name, code, out)
+			t.Errorf("%s: %d, prints %q; want a failure and no output", leaf.name, code, out)
 		}
 		for _, want := range []string{"there is no configuration and no portal here", places[0], places[1], "./sallyport-data", "--config FILE", "SALLYPORT_CONFIG", "sallyport init"} {
 			if !strings.Contains(errs, want) {
@@ -170,11 +170,11 @@ func TestServeSaysWhichConfigurationIsInForce(t *testing.T) {
 		return c.out.String()
 	}
 	if out := serve(); !strings.Contains(out, "There is no configuration file (./sallyport.yaml), so the defaults are in force; data is kept in /") {
-		t.Errorf("without a file:\n%s", out)
+		t.Errorf("serve without a file prints the following; want that there is no configuration file:\n%s", out)
 	}
 	write(t, ownConfig, "site_name: Acme\n")
 	if out := serve(); !strings.Contains(out, "The configuration is ./sallyport.yaml") {
-		t.Errorf("with a file:\n%s", out)
+		t.Errorf("serve with a file prints the following; want that the configuration is ./sallyport.yaml:\n%s", out)
 	}
 	// Other commands in the same folder need no --config.
 	if code, _, errs := callWithPaths([]string{ownConfig}, nil, "account", "list"); code != 0 {

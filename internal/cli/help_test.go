@@ -46,7 +46,7 @@ func TestEveryCommandHasAHelpAGroupAndAnExampleThatParses(t *testing.T) {
 		for _, width := range []int{40, 80, 200} {
 			text := helpText(node, width)
 			if !strings.Contains(text, "Usage: "+usageLine(node)+"\n") || !strings.Contains(text, "\nExample:\n  "+example+"\n") {
-				t.Errorf("%s --help:\n%s", commandPath(node), text)
+				t.Errorf("%s --help lacks the usage or the example:\n%s", commandPath(node), text)
 			}
 		}
 		for _, value := range node.Values() {
@@ -174,7 +174,7 @@ func TestManualPagesHaveEveryCommandAndLint(t *testing.T) {
 		plain := plainText(t, out)
 		if page == configPage {
 			if !strings.Contains(plain, "public_url: ") {
-				t.Errorf("%s:\n%s", page, plain)
+				t.Errorf("%s lacks public_url:\n%s", page, plain)
 			}
 			continue
 		}
@@ -210,8 +210,8 @@ func plainText(t *testing.T, page string) string {
 	return string(plain)
 }
 
-// TestMain runs the program instead of the tests if it is called by the program's name. The
-// completion scripts call it so, and the program needn't be built for them.
+// TestMain runs the program instead of the tests if the test binary is called by the program's
+// name, as the completion scripts do. So the program needn't be built for them.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "sallyport" {
 		os.Exit(Main(os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Environ()))
@@ -246,8 +246,8 @@ func inShell(t *testing.T, dir, shell string, args ...string) string {
 	return string(out)
 }
 
-// completions are command lines up to the cursor, what completion must offer there, and a
-// word that it must not offer.
+// completions lists command lines up to the cursor, each with the words that completion must
+// offer there and a word that it must not offer.
 var completions = []struct {
 	line string
 	want []string

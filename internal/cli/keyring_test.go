@@ -11,9 +11,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// environWithExternalRing returns the variables of a configuration with the key ring in a
-// systemd credential or in the output of a command, and the file that holds the ring. Sallyport
-// doesn't write to that file, and the test does it as the operator.
+// environWithExternalRing returns the variables of a configuration whose key ring is a systemd
+// credential or the output of a command. It also returns the file that holds the ring. Sallyport
+// doesn't write to that file; the test does, in the operator's place.
 func environWithExternalRing(t *testing.T, engine, source string) (environ []string, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "ring")
@@ -40,8 +40,8 @@ func withoutPositions(ring string) string {
 	return regexp.MustCompile(` since \S+`).ReplaceAllString(ring, "")
 }
 
-// A changed ring that Sallyport can't store is printed alone to standard output, and the
-// operator stores it.
+// A changed ring that Sallyport can't store is printed to standard output, without other
+// text, and the operator stores it.
 func TestKeysChangeIfSallyportCanOnlyReadTheRing(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		for _, source := range []string{"command", "credential"} {
@@ -68,7 +68,7 @@ func TestKeysChangeIfSallyportCanOnlyReadTheRing(t *testing.T) {
 				// If the ring is missing, no command creates anything (F4).
 				for _, args := range [][]string{{"serve"}, {"init"}, {"account", "list"}, {"key", "list"}, {"key", "add"}, {"key", "rotate"}} {
 					if code, out, errs := call(environ, "", args...); code == 0 || out != "" || !strings.Contains(strings.ToLower(errs), "key_ring") {
-						t.Fatalf("%v without a ring: %d\n%s%s", args, code, out, errs)
+						t.Fatalf("%v without a ring: %d; want a failure that names key_ring, and no output\n%s%s", args, code, out, errs)
 					}
 				}
 				store(run("seals", "key", "new"))
@@ -89,7 +89,7 @@ func TestKeysChangeIfSallyportCanOnlyReadTheRing(t *testing.T) {
 					t.Fatalf("rotate before the server has the key: exit code %d, want 1 and \"restart them\", got\n%s%s", code, out, errs)
 				}
 				if running.end() != 0 {
-					t.Errorf("serve: %s", running.err)
+					t.Errorf("serve: %s, want exit code 0", running.err)
 				}
 				running = start(t, environ, "serve")
 				waitUntilServing(t, running)
@@ -105,13 +105,13 @@ func TestKeysChangeIfSallyportCanOnlyReadTheRing(t *testing.T) {
 				dropped := run("1 old key was dropped", "key", "rotate", "--drop")
 				store(dropped)
 				if now := run("seals", "key", "list"); now == first || strings.Contains(now, "old") {
-					t.Errorf("keys at the end:\n%s", now)
+					t.Errorf("keys at the end (want the new key only):\n%s", now)
 				}
 				if out := run("seals", "key", "check"); !strings.Contains(out, "  1\n") {
-					t.Errorf("key check:\n%s", out)
+					t.Errorf("key check (want one secret under the new key):\n%s", out)
 				}
 				if running.end() != 0 {
-					t.Errorf("serve: %s", running.err)
+					t.Errorf("serve: %s, want exit code 0", running.err)
 				}
 				if files, err := os.ReadDir(filepath.Dir(file)); err != nil || len(files) != 1 {
 					t.Errorf("files in the operator's folder: %v, %v; want one", files, err)

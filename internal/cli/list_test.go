@@ -42,7 +42,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 					t.Fatalf("%s: exit code %d, want 0, got\n%s", args, code, errs)
 				}
 			}
-			lists := map[string][]string{ // command to its objects, printed with variable values replaced
+			lists := map[string][]string{ // from a command to the objects that it prints, with variable values replaced
 				"account list":         {"map[email: name:ada role:administrator state:enabled two_factor:false]", "map[email:bob@example.com email_state:unconfirmed invited_until:UNTIL name:bob role:member state:invited two_factor:false]", "map[email: name:eve role:member state:disabled two_factor:false]"},
 				"group list":           {"map[accounts:1 name:ops]"},
 				"pass list ada":        {"map[from: made_by:command line methods: name:nightly panel:http://panel.test path:/api/ until:UNTIL]"},
@@ -78,7 +78,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 				}
 				if strings.HasPrefix(args, "audit") {
 					if len(got) != 1 || !strings.Contains(got[0], "event:pass_made") || !strings.Contains(got[0], "account:ada") {
-						t.Errorf("%s: %q", args, got)
+						t.Errorf("%s: %q, want ada's event pass_made only", args, got)
 					}
 					continue
 				}
@@ -87,16 +87,16 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 				}
 				// The table has the same number of rows, and a heading.
 				if _, table, _ := call(environ, "", strings.Fields(args)...); strings.Count(table, "\n") != len(want)+1 {
-					t.Errorf("%s:\n%s", args, table)
+					t.Errorf("%s (want a heading and a row for each object):\n%s", args, table)
 				}
 			}
 			_, out, _ := call(environ, "", "account", "show", "ada", "--json")
 			if one := objects(t, out); len(one) != 1 || one[0]["sessions"] != 0.0 || fmt.Sprint(one[0]["groups"]) != "[ops]" || one[0]["password_set_at"] == nil {
-				t.Errorf("account show: %s", out)
+				t.Errorf("account show: %s, want one object with the groups and the time of the password", out)
 			}
 			_, out, _ = call(environ, "", "clock", "show", "--json")
 			if one := objects(t, out); len(one) != 1 || one[0]["codes"] != "taken" || one[0]["now"] == nil {
-				t.Errorf("clock show: %s", out)
+				t.Errorf("clock show: %s, want one object with codes \"taken\"", out)
 			}
 		})
 	}
@@ -173,7 +173,7 @@ func TestLogLinesAreTextOnATerminal(t *testing.T) {
 		}
 		first, _, _ := strings.Cut(log, "\n")
 		if text := !strings.HasPrefix(first, "{") && strings.Contains(first, "level="); text != test.text || first == "" {
-			t.Errorf("%s: %q", test.name, log)
+			t.Errorf("%s: %q, want a first line of text or JSON as configured", test.name, log)
 		}
 		if strings.Contains(log, "draining") {
 			t.Errorf("%s: a server with drain: 0s logs that it drains:\n%s", test.name, log)

@@ -29,7 +29,7 @@ func TestMailQueue(t *testing.T) {
 				t.Fatal(errs)
 			}
 			if got := run(0, "list"); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "ID ") {
-				t.Errorf("an empty queue:\n%s", got)
+				t.Errorf("an empty queue (want the heading only):\n%s", got)
 			}
 			cfg, err := config.Load("", environ)
 			testkit.Check(t, err)
@@ -61,22 +61,22 @@ func TestMailQueue(t *testing.T) {
 			listed := run(0, "list", "--json")
 			var m queuedMessage
 			if err := json.Unmarshal([]byte(listed), &m); err != nil || m.Account != "ada" || m.Topic != "password_set" || m.Tries != 2 || m.LastError != "no route" || strings.Contains(listed, "canary") {
-				t.Errorf("%v\n%s", err, listed)
+				t.Errorf("%v; want ada's message with its tries and its last error\n%s", err, listed)
 			}
 			if got := run(0, "list"); !strings.Contains(got, "no route") || !strings.Contains(got, m.ID) {
-				t.Errorf("list:\n%s", got)
+				t.Errorf("list (want the message and its error):\n%s", got)
 			}
 			if got := run(1, "retry", "unknown"); !strings.Contains(got, "mail queue list") {
-				t.Errorf("retry of an unknown message: %s", got)
+				t.Errorf("retry of an unknown message: %s, want \"mail queue list\"", got)
 			}
 			if got := run(0, "retry"); !strings.Contains(got, "try 1 message again") {
-				t.Errorf("retry: %s", got)
+				t.Errorf("retry: %s, want that 1 message is tried again", got)
 			}
 			if got := run(0, "drop", m.ID); !strings.Contains(got, m.ID+" was deleted unsent") {
-				t.Errorf("drop: %s", got)
+				t.Errorf("drop: %s, want that it was deleted unsent", got)
 			}
 			if got := run(1, "drop", m.ID); !strings.Contains(got, "there is no message") {
-				t.Errorf("drop of a gone message: %s", got)
+				t.Errorf("drop of a gone message: %s, want \"there is no message\"", got)
 			}
 			_, events, _ := call(environ, "", "audit", "export")
 			for _, want := range []string{`"event":"messages_retried"`, `"event":"mail_dropped"`} {

@@ -176,7 +176,7 @@ func TestMessagesOnMistakesInVariablesSayWhatToWrite(t *testing.T) {
 		}
 	}
 	if code, _, errs := call(nil, "", "config", "check", "--config", t.TempDir()); !strings.Contains(errs, "is a directory; name the file") || code != exitUsage {
-		t.Errorf("a directory: exit code %d, want 2, got got\n%s", code, errs)
+		t.Errorf("a directory: exit code %d, want 2, got\n%s", code, errs)
 	}
 }
 

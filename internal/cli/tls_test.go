@@ -114,7 +114,7 @@ func TestFaultyCertificatesAreFoundBeforeTheyAreUsed(t *testing.T) {
 			address := strings.TrimPrefix(environ[0], "SALLYPORT_LISTEN=")
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: "auth.test", RootCAs: ca.Roots}}}
 			if status, body := fetch(t, client, "https://"+address+"/readyz", nil); status != http.StatusOK || strings.Contains(body, "one has expired") != (test.want != nil) {
-				t.Errorf("readyz: %d %s", status, body)
+				t.Errorf("readyz: %d %s, want 200, and a word on the certificate only if it has expired", status, body)
 			}
 			if code := c.end(); code != 0 {
 				t.Errorf("serve: exit code %d, want 0, got\n%s", code, c.err)

@@ -27,7 +27,7 @@ func TestVersionIsTheNewestReleaseInTheChangelog(t *testing.T) {
 		t.Fatal("CHANGELOG.md has no heading of a release")
 	}
 	if got := string(heading[1]); got != version {
-		t.Errorf("the newest release in CHANGELOG.md is %s, version is %s", got, version)
+		t.Errorf("the newest release in CHANGELOG.md is %s, version is %s, want the same", got, version)
 	}
 }
 

@@ -20,8 +20,8 @@ type move struct {
 	leapt bool
 }
 
-// evenly returns the moves of a clock that runs from the offset start to the offset end, and
-// isn't believed.
+// evenly returns the moves of a clock that has leapt and runs from the offset start to the offset
+// end. The mark stays where it is, at the offset mark.
 func evenly(start, end, mark time.Duration) []move {
 	var all []move
 	for at := start; at <= end; at += 5 * time.Minute {
@@ -151,7 +151,7 @@ func TestAfterAcceptTheNextMoveIsBelieved(t *testing.T) {
 				t.Fatal(err)
 			}
 			if state, err := clock.Read(t.Context(), d.Reader()); err != nil || !state.HighWater.Equal(now) {
-				t.Errorf("after Accept and a move to %v: mark %v, %v", off, state.HighWater.Sub(testkit.Start), err)
+				t.Errorf("after Accept and a move to %v: mark %v, %v; want the mark there", off, state.HighWater.Sub(testkit.Start), err)
 			}
 		}
 	})
@@ -167,7 +167,7 @@ func TestNodesMoveOneMark(t *testing.T) {
 			return testkit.Outcome(err)
 		})
 		if fmt.Sprint(count) != "map[ok:8]" {
-			t.Errorf("outcomes: %v", count)
+			t.Errorf("outcomes: %v, want 8 ok", count)
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestReferenceOnPostgresIsTheDatabasesClock(t *testing.T) {
 				t.Fatal(err)
 			}
 			if off := time.Since(got).Abs(); engine == "postgres" && off > time.Minute {
-				t.Errorf("on PostgreSQL Clock returns %v, off by %v", got, off)
+				t.Errorf("on PostgreSQL Clock returns %v, off by %v; want off by at most a minute", got, off)
 			}
 			if engine == "sqlite" && !got.Equal(own) {
 				t.Errorf("on SQLite Clock returns %v, want the server's own time", got)

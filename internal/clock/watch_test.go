@@ -117,8 +117,8 @@ func TestLeapChangesNoBudget(t *testing.T) {
 	}
 }
 
-// The time between two comparisons comes from the clock that can't be set, so sleep of
-// the machine is no leap.
+// The time between two comparisons is measured by the clock that can't be set, so it isn't taken
+// for a leap when the machine sleeps.
 func TestLeaptDistinguishesALeapFromSleep(t *testing.T) {
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	running := time.Duration(0)
@@ -201,11 +201,11 @@ func TestSinceBootExtendsAReading(t *testing.T) {
 		t.Errorf("40 ms later, within the reading's life, %v had passed; want %v", got, want)
 	}
 	if got := w.sinceBoot(now.Add(-20*time.Millisecond), now) - first; got != -20*time.Millisecond {
-		t.Errorf("a request that read its clock 20 ms before got %v", got)
+		t.Errorf("a request that read its clock 20 ms before got %v, want -20ms", got)
 	}
 	// The kernel doesn't know the minute that this test claims to have passed.
 	if got := w.sinceBoot(now.Add(time.Minute), now) - first; got >= time.Minute {
-		t.Errorf("a reading that was too old was extended by %v", got)
+		t.Errorf("a reading that was too old was extended by %v, want the kernel's clock read again", got)
 	}
 	for _, c := range []struct {
 		passed, wallPassed time.Duration

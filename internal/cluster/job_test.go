@@ -68,7 +68,7 @@ func TestOneNodeWorksForAll(t *testing.T) {
 			case n == 20:
 				dead = i
 			case n != 0:
-				t.Fatalf("the work went from node to node: node %d did it %d times", i, n)
+				t.Fatalf("the work went from node to node: node %d did it %d times, want 0 or 20", i, n)
 			}
 		}
 		// The dead node ran the job a pause ago, so its lease ends after two more pauses.

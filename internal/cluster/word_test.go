@@ -49,7 +49,7 @@ func TestWordIsUsedOnlyIfEveryNodeKnowsIt(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		before := usableSince(t, d)
 		if before >= cluster.Audit2.Version {
-			t.Fatalf("a new database is usable since %d", before)
+			t.Fatalf("a new database is usable since %d, want less than the word's version", before)
 		}
 		refused := func(when string, names ...string) {
 			t.Helper()
@@ -100,7 +100,7 @@ func TestWordIsUsedWithoutNodes(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) { testkit.Check(t, use(d, cluster.Audit2)) })
 }
 
-// A report in which a word's name is part of another one doesn't have the word.
+// A report doesn't have a word if the word's name is only a part of another name in the report.
 func TestWordsAreComparedWhole(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		testkit.Check(t, report(d, "new"))

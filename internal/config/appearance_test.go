@@ -98,7 +98,7 @@ func TestAccentsAreCheckedAgainstTheStyleSheet(t *testing.T) {
 		{"#2f5fe0", lightBackground}, {"#86a5ff", darkBackground}, {"#000000", lightBackground}, {"#ffffff", darkBackground},
 	} {
 		if got := contrast(c.a, c.b); got < leastContrast {
-			t.Errorf("contrast of %s to %s is %.2f", c.a, c.b, got)
+			t.Errorf("contrast of %s to %s is %.2f, want the least contrast or more", c.a, c.b, got)
 		}
 	}
 }

@@ -62,11 +62,11 @@ func TestAnEmptyFileGivesTheDefault(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "{}\n"} {
 		got, err := loadText(text)
 		if want := Default(); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%q loads as %+v, %v", text, got, err)
+			t.Errorf("%q loads as %+v, %v; want the default", text, got, err)
 		}
 	}
 	if got, err := Load("", nil); err != nil || !reflect.DeepEqual(got, Default()) {
-		t.Errorf("no file loads as %+v, %v", got, err)
+		t.Errorf("no file loads as %+v, %v; want the default", got, err)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestEachKeyHasItsOwnVariable(t *testing.T) {
 		names[variableName(key)] = key
 	}
 	if names["SALLYPORT_SESSION_IDLE"] != "session.idle" {
-		t.Errorf("variables: %v", names)
+		t.Errorf("variables: %v, want SALLYPORT_SESSION_IDLE for session.idle", names)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestPublicURLFollowsListen(t *testing.T) {
 	}
 	c, err := loadText("listen: :8080\npublic_url: https://auth.example.com")
 	if want := (Origin{"https", "auth.example.com"}); err != nil || c.PublicURL != want {
-		t.Errorf("public_url is set: public URL %v, %v", c.PublicURL, err)
+		t.Errorf("public_url is set: public URL %v, %v; want the one that is set", c.PublicURL, err)
 	}
 }
 
@@ -163,7 +163,7 @@ func TestNoWayOfPrintingShowsThePassword(t *testing.T) {
 		t.Error("Reveal returns another text")
 	}
 	if text := fmt.Sprint(Secret{}); text != "" {
-		t.Errorf("an empty secret prints as %q", text)
+		t.Errorf("an empty secret prints as %q, want an empty text", text)
 	}
 }
 

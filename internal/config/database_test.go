@@ -99,7 +99,7 @@ func TestUnambiguousDatabaseURLsAreAccepted(t *testing.T) {
 		"",
 	} {
 		if _, err := loadText("", "SALLYPORT_DATABASE="+text); err != nil {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: %v, want no fault", text, err)
 		}
 	}
 }

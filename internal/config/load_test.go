@@ -67,11 +67,11 @@ environment: SALLYPORT_TRUSTED_PROXIES: "gw" isn't an address or prefix; write i
 	}
 	var faults Faults
 	if !errors.As(err, &faults) {
-		t.Fatalf("error is a %T", err)
+		t.Fatalf("error is a %T, want Faults", err)
 	}
 	first := faults[0]
 	if first.Source != "sallyport.yaml" || first.Line != 1 || first.Key != "public_url" {
-		t.Errorf("first fault: %#v", first)
+		t.Errorf("first fault: %#v, want public_url in line 1 of sallyport.yaml", first)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 			if !reflect.DeepEqual(c, Config{}) {
-				t.Errorf("a faulty configuration was returned: %+v", c)
+				t.Errorf("a faulty configuration was returned: %+v, want none", c)
 			}
 		})
 	}
@@ -194,14 +194,15 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 
 	got, err = loadText("trusted_proxies: [10.0.0.1]\ndatabase: postgres://db/x\n", "SALLYPORT_TRUSTED_PROXIES=", "SALLYPORT_DATABASE=")
 	if err != nil || got.TrustedProxies != nil || got.Database.Reveal() != "" {
-		t.Errorf("empty variables: %+v, %v", got, err)
+		t.Errorf("empty variables: %+v, %v; want empty values and no fault", got, err)
 	}
 	if _, err = loadText("", "SALLYPORT_DATABASE=hunter2"); err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("faulty secret: %v", err)
+		t.Errorf("faulty secret: %v, want a fault that doesn't show it", err)
 	}
 }
 
-// Kubernetes sets such variables for Services called sallyport and sallyport-metrics.
+// Kubernetes sets the variables in links for Services with names such as sallyport and
+// sallyport-metrics.
 func TestVariablesOfKubernetesServicesAreIgnored(t *testing.T) {
 	links := []string{
 		"SALLYPORT_SERVICE_HOST=10.96.0.7", "SALLYPORT_SERVICE_PORT=9091", "SALLYPORT_SERVICE_PORT_HTTP=9091",
@@ -213,7 +214,7 @@ func TestVariablesOfKubernetesServicesAreIgnored(t *testing.T) {
 		"SALLYPORT_METRICS_PORT_9092_UDP=udp://[fd00::7]:9092", "SALLYPORT_METRICS_PORT_9092_UDP_ADDR=fd00::7",
 	}
 	if _, err := loadText("", links...); err != nil {
-		t.Errorf("%v", err)
+		t.Errorf("%v, want no fault", err)
 	}
 	for _, other := range []string{
 		"SALLYPORT_PORT=9091", "SALLYPORT_PORT=", "SALLYPORT_PORT=http://10.96.0.7:9091", "SALLYPORT_PORT=tcp://sallyport:9091",
@@ -222,7 +223,7 @@ func TestVariablesOfKubernetesServicesAreIgnored(t *testing.T) {
 		"SALLYPORT_LISTEN_PORT=9091", "SALLYPORT_SITENAME=x",
 	} {
 		if _, err := loadText("", append(links, other)...); err == nil || !strings.Contains(err.Error(), "unknown variable") {
-			t.Errorf("%s: %v", other, err)
+			t.Errorf("%s: %v, want a fault for the unknown variable", other, err)
 		}
 	}
 }
@@ -291,7 +292,7 @@ func TestSwitchesAreTrueOrFalse(t *testing.T) {
 	on := schemaOf(reflect.ValueOf(&c).Elem(), "").field["on"]
 	for text, want := range map[string]bool{"true": true, "false": false} {
 		if err := assignScalar(on, &yaml.Node{Kind: yaml.ScalarNode, Value: text}); err != nil || c.On != want {
-			t.Errorf("%s is read as %v, %v", text, c.On, err)
+			t.Errorf("%s is read as %v, %v; want it accepted", text, c.On, err)
 		}
 	}
 	for _, text := range []string{"yes", "1", "True", "~"} {

@@ -31,7 +31,7 @@ func TestMailServersAreParsed(t *testing.T) {
 	}
 }
 
-// Mails are sent without TLS to this machine only, and never with a password.
+// Without TLS, mails are sent only to this machine, and never with a password.
 func TestOnlyMailsToThisMachineArePlain(t *testing.T) {
 	for text, want := range map[string]bool{
 		"smtp://localhost:25": true, "smtp://127.0.0.1:25": true, "smtp://[::1]:25": true,
@@ -122,6 +122,6 @@ func TestTimeZonesHaveTheirRules(t *testing.T) {
 		}
 	}
 	if TimeZone("").Location() != time.UTC {
-		t.Error("no zone isn't UTC")
+		t.Error("the location without a zone isn't UTC, want UTC")
 	}
 }

@@ -74,7 +74,7 @@ func TestPanelOnThePortalsHost(t *testing.T) {
 		}
 	}
 	if c, err := loadText(place); err != nil || c.PortalURL() != "https://panel.example.com" {
-		t.Errorf("alone the portal is at %s, %v", c.PortalURL(), err)
+		t.Errorf("alone the portal is at %s, %v; want the panel's URL", c.PortalURL(), err)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestExamplesOfPanelsAreConfigurations(t *testing.T) {
 	} {
 		c, err := loadText(example.text)
 		if err != nil || len(c.Panels) != 1 || c.Panels[0].Require != RequireTwoFactor || len(c.Panels[0].Rules) < example.rules {
-			t.Errorf("the example in %s loads as %+v, %v", example.name, c.Panels, err)
+			t.Errorf("the example in %s loads as %+v, %v; want one panel with two factors and its rules", example.name, c.Panels, err)
 		}
 	}
 }

@@ -52,7 +52,7 @@ panels:
 		t.Fatal(err)
 	}
 	if shown, err := show(copied, nil); err != nil || withoutComments(shown) != withoutComments(got) {
-		t.Errorf("the output, loaded and shown: %v\n%s", err, shown)
+		t.Errorf("the output, loaded and shown: %v; want the same\n%s", err, shown)
 	}
 }
 

@@ -28,7 +28,7 @@ tls:
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]Pair{{"/etc/ssl/one.pem", "/etc/ssl/one.key"}, {"two.pem", "two.key"}}, c.TLS.Certificates); diff != "" || !c.TerminatesTLS() || c.RedirectListen != ":80" {
-		t.Errorf("loads as %+v", c)
+		t.Errorf("loads as %+v, want the two pairs, TLS, and a redirect at :80", c)
 	}
 	c, err = loadText("public_url: https://auth.example.com", "SALLYPORT_TLS_ACME_ACCEPT_TERMS=true", "SALLYPORT_TLS_ACME_EMAIL=ops@example.com",
 		"SALLYPORT_TLS_ACME_DIRECTORY=http://127.0.0.1:14000/dir", "SALLYPORT_REDIRECT_LISTEN=:80", "SALLYPORT_DATA_DIR=/var/lib/sallyport")
@@ -85,7 +85,7 @@ func TestFaultsOfTLS(t *testing.T) {
 		})
 	}
 	if _, err := loadText(withACME, "SALLYPORT_TLS_CERTIFICATES=a.pem"); err == nil || !strings.Contains(err.Error(), "can't be set by a variable") {
-		t.Errorf("pairs in a variable: %v", err)
+		t.Errorf("pairs in a variable: %v, want that a variable can't set them", err)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestExamplesOfTLSAreConfigurations(t *testing.T) {
 		var example string
 		example, rest, _ = strings.Cut(after, "```")
 		if c, err := loadText(example); err != nil || !c.TerminatesTLS() {
-			t.Errorf("%s\nloads with %v", example, err)
+			t.Errorf("%s\nloads with %v, want no fault and TLS", example, err)
 		}
 	}
 	if n < 2 {

@@ -48,7 +48,7 @@ func TestWritersOfALostBatchGetAnError(t *testing.T) {
 			}
 			for i, name := range []string{"a", "b", third, "d"} {
 				if (errs[i] == nil) != stored[name] || errs[i] != nil && !errors.Is(errs[i], db.ErrUnavailable) {
-					t.Errorf("writer %d got %v; its group is stored: %v", i, errs[i], stored[name])
+					t.Errorf("writer %d got %v; its group is stored: %v; want nil if it is, else ErrUnavailable", i, errs[i], stored[name])
 				}
 				failed = failed || errs[i] != nil
 			}

@@ -107,7 +107,7 @@ func TestWritersShareACommit(t *testing.T) {
 			})()
 		for i, err := range errs {
 			if err != nil {
-				t.Errorf("writer %d: %v", i, err)
+				t.Errorf("writer %d: %v, want no error", i, err)
 			}
 		}
 		wantEqual(t, "afterwards", names(t, d.Reader()), "a", "b", "c")

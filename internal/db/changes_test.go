@@ -98,7 +98,7 @@ func TestChangesOfOtherProcessesAreReported(t *testing.T) {
 				h.reset()
 				id := fmt.Sprint("alice", round)
 				testkit.Check(t, change(there, nil, id))
-				// SQLite reports that anything may have changed, PostgreSQL the id.
+				// On SQLite, Watch reports that anything may have changed; on PostgreSQL, it reports the id.
 				testkit.Until(t, "the report of "+id, func() bool { return h.has(id) || engine == "sqlite" && h.has("") })
 			}
 			h.reset()

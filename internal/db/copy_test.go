@@ -36,7 +36,7 @@ func TestMigrationLeavesACopyOfTheFile(t *testing.T) {
 	}
 	d.Close()
 	if got := copies(); len(got) != 0 {
-		t.Fatalf("a new database was copied to %v", got)
+		t.Fatalf("a new database was copied to %v, want no copy", got)
 	}
 
 	for range 2 { // the second start finds the schema up to date

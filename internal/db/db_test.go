@@ -132,7 +132,7 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 			d.Write(ctx, func(tx *db.Tx) error { insert(tx, "c"); panic("boom") })
 		}()
 		if got := column(t, d, `SELECT name FROM groups`); len(got) != 0 {
-			t.Errorf("failed transactions left %v", got)
+			t.Errorf("failed transactions left %v, want nothing", got)
 		}
 		// If the context ends before the commit, the error says what happened.
 		cancelled, cancel := context.WithCancel(ctx)
@@ -141,7 +141,7 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 		case err == nil && len(got) == 2:
 		case errors.Is(err, db.ErrUnavailable) && len(got) == 0:
 		default:
-			t.Errorf("cancelled before the commit: got %v, but the groups are %v", err, got)
+			t.Errorf("cancelled before the commit: got %v, but the groups are %v; want nil and both, or ErrUnavailable and none", err, got)
 		}
 		mustExec(t, d, `DELETE FROM groups`)
 		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error {
@@ -178,7 +178,7 @@ func TestWritersQueueWithoutLoss(t *testing.T) {
 			var n int
 			testkit.Check(t, db.One(context.Background(), handles[1].Reader(), `SELECT created_at FROM groups`, nil, &n))
 			if got["ok"] != 32 || n != 32 {
-				t.Errorf("outcomes of 32 writers: %v; %d changes are stored", got, n)
+				t.Errorf("outcomes of 32 writers: %v; %d changes are stored; want 32 ok and 32", got, n)
 			}
 		})
 	}
@@ -193,7 +193,7 @@ func TestReaderOfSQLiteCannotWrite(t *testing.T) {
 		rows.Close()
 	}
 	if err == nil || len(column(t, d, `SELECT name FROM groups`)) != 0 {
-		t.Errorf("the reading pool could write: %v", err)
+		t.Errorf("the reading pool could write: %v, want an error", err)
 	}
 }
 
@@ -281,7 +281,7 @@ func TestOpenSaysWhatIsWrongWithoutThePassword(t *testing.T) {
 		d, err := db.Open(context.Background(), rawURL)
 		if err == nil {
 			d.Close()
-			t.Errorf("%s opened", rawURL)
+			t.Errorf("%s opened, want an error", rawURL)
 			continue
 		}
 		if strings.Contains(err.Error(), "canary") {
@@ -302,7 +302,7 @@ func TestTimesReadBack(t *testing.T) {
 			var got db.At
 			testkit.Check(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
 			if !got.Equal(at) || got.Location() != time.UTC || got.IsZero() != at.IsZero() {
-				t.Errorf("%v reads back as %v", at, got)
+				t.Errorf("%v reads back as %v, want the same time in UTC", at, got)
 			}
 		}
 		mustExec(t, d, `UPDATE tickets SET used_at = $1`, db.At{Time: testkit.Start.Add(999_999 * time.Nanosecond)})

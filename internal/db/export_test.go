@@ -23,7 +23,7 @@ func Step(version, since int64, statements ...string) Migration {
 	return migration{version: version, since: since, statements: statements}
 }
 
-// Version returns what the table schema holds; see schemaVersion.
+// Version returns what the table named schema holds; see schemaVersion.
 func (d *DB) Version(ctx context.Context) (version, since int64, err error) {
 	return schemaVersion(ctx, d.read)
 }
@@ -34,7 +34,7 @@ const (
 	BatchTime = sqliteBatchTime
 )
 
-// Conns is the most PostgreSQL connections of a node.
+// Conns is the maximum number of PostgreSQL connections of a node.
 const Conns = postgresConns
 
 // AnswerTime is how long a node waits for PostgreSQL's answer.
@@ -60,11 +60,11 @@ func (d *DB) Queued() int {
 	return len(l.queue)
 }
 
-// PostgresBatch is the most changes in one transaction on PostgreSQL.
+// PostgresBatch is the maximum number of changes in one transaction on PostgreSQL.
 const PostgresBatch = postgresBatch
 
-// countStatements counts the messages with a statement to PostgreSQL, each of which waits for
-// an answer.
+// countStatements counts the messages to PostgreSQL that carry a statement. The sender waits for
+// an answer to each of them.
 type countStatements struct{ n *atomic.Int64 }
 
 func (c countStatements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {

@@ -14,7 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// A failover ends every connection while it is in use, and so can an administrator.
+// A failover ends every connection while it is in use. An administrator can do that too.
 func TestReadsSurviveTheEndOfEveryConnection(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -36,7 +36,7 @@ func TestReadsSurviveTheEndOfEveryConnection(t *testing.T) {
 			for !stop.Load() {
 				if i%2 == 0 {
 					if err := d.Ping(ctx); err != nil {
-						t.Errorf("read: %v", err)
+						t.Errorf("read: %v, want no error", err)
 						return
 					}
 				} else if _, err := db.All(ctx, d.Reader(), `SELECT name FROM groups`,
@@ -69,7 +69,7 @@ func TestReadsSurviveTheEndOfEveryConnection(t *testing.T) {
 	busy.Wait()
 	var created int64
 	testkit.Check(t, db.One(ctx, admin.Reader(), `SELECT created_at FROM groups`, nil, &created))
-	// Each end may have come between a commit and its answer, once.
+	// Each time that the connections ended, at most one commit may have lost its answer.
 	if done := changes.Load(); created < done || created > done+ends {
 		t.Errorf("%d changes were confirmed, but %d were made", done, created)
 	}
@@ -84,7 +84,7 @@ func TestWritesBeginOnALiveConnection(t *testing.T) {
 		testkit.Race(8, func(int) string { return testkit.Outcome(d.Ping(context.Background())) })
 		terminate(t, admin)
 		if err := rename(d); err != nil {
-			t.Errorf("write %d after every connection ended: %v", i, err)
+			t.Errorf("write %d after every connection ended: %v, want no error", i, err)
 		}
 	}
 	runs := 0

@@ -59,7 +59,7 @@ func TestMigrationBesideThoseThatLockTheSchema(t *testing.T) {
 					return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND query = '`+sleep+`' AND state = 'active'`)) == 1
 				})
 				if err := test.do(d); err != nil {
-					t.Errorf("%s: %v", test.name, err)
+					t.Errorf("%s: %v, want no error", test.name, err)
 				}
 				testkit.Check(t, <-migrated)
 			})
@@ -80,14 +80,14 @@ func TestMigrationWaitsForThoseThatReadTheTable(t *testing.T) {
 		testkit.Check(t, db.One(ctx, tx, `SELECT COUNT(*) FROM nodes`, nil, &n))
 		testkit.Check(t, db.LockUsable(ctx, tx))
 		migrated = beginMigration(ctx, t, other, `ALTER TABLE nodes ADD COLUMN later TEXT`)
-		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // passes the migration in the queue
+		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // gets its lock before the migration, which waits for it
 		return err
 	}))
 	testkit.Check(t, <-migrated)
 }
 
 // A dump reads the tables for as long as it runs. Statements that begin while a migration waits
-// for it must not wait too.
+// for the dump must not wait too.
 func TestMigrationBesideADumpStopsNoOther(t *testing.T) {
 	t.Parallel()
 	url := testkit.MigratedURL(t, "postgres", "")
@@ -108,12 +108,13 @@ func TestMigrationBesideADumpStopsNoOther(t *testing.T) {
 		t.Fatalf("%d waits were reported, want one", len(waits))
 	}
 	if reason := <-waits; !strings.Contains(reason.Error(), "ALTER TABLE events ADD COLUMN later TEXT") {
-		t.Errorf("the wait is reported as %v", reason)
+		t.Errorf("the wait is reported as %v, want the statement that waits", reason)
 	}
 }
 
 // PostgreSQL ends the transaction that first notices the deadlock, after its deadlock_timeout.
-// That is the migration, since the other one would notice it later than it may wait.
+// That is the migration. The other transaction would notice the deadlock only after a minute,
+// which is longer than it is allowed to wait.
 func TestMigrationIsTriedAgainAfterADeadlock(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

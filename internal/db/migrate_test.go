@@ -63,13 +63,13 @@ func TestMigratingTwiceChangesNothing(t *testing.T) {
 		after, sinceAfter, err := d.Version(ctx)
 		testkit.Check(t, err)
 		if before != after || since != sinceAfter || before != int64(len(db.Migrations())) {
-			t.Errorf("the schema had version %d, usable since %d; then %d, usable since %d", before, since, after, sinceAfter)
+			t.Errorf("the schema had version %d, usable since %d; then %d, usable since %d; want no change", before, since, after, sinceAfter)
 		}
 		if got := column(t, d, `SELECT name FROM groups`); !slices.Equal(got, []string{"ops"}) {
 			t.Errorf("groups = %v, want ops", got)
 		}
 		if got := column(t, d, `SELECT 'row' FROM schema`); len(got) != 1 {
-			t.Errorf("table schema has %d rows", len(got))
+			t.Errorf("the table named schema has %d rows, want 1", len(got))
 		}
 	})
 }
@@ -85,13 +85,13 @@ func TestNodesThatStartTogetherMigrateOnce(t *testing.T) {
 				return testkit.Outcome(err)
 			})
 			if got["ok"] != len(opened) {
-				t.Errorf("outcomes of nodes that start together: %v", got)
+				t.Errorf("outcomes of nodes that start together: %v, want %d ok", got, len(opened))
 			}
 			for _, d := range opened {
 				if d != nil {
 					defer d.Close()
 					if got := column(t, d, `SELECT 'row' FROM schema`); len(got) != 1 {
-						t.Errorf("table schema has %d rows", len(got))
+						t.Errorf("the table named schema has %d rows, want 1", len(got))
 					}
 				}
 			}
@@ -126,7 +126,7 @@ func TestNewerSchemaIsRefusedUnlessItSaysOtherwise(t *testing.T) {
 					t.Errorf("the error doesn't say what to do: %v", err)
 				}
 				if version, since, err := d.Version(ctx); err != nil || version != test.version || since != test.since {
-					t.Errorf("an older binary changed the schema to %d, usable since %d, %v", version, since, err)
+					t.Errorf("an older binary changed the schema to %d, usable since %d, %v; want no change", version, since, err)
 				}
 			}
 		})
@@ -157,7 +157,7 @@ func TestMigrationsAreOneTransaction(t *testing.T) {
 			t.Errorf("the schema has version %d, usable since %d, %v", version, since, err)
 		}
 		if got := column(t, d, `SELECT 'row' FROM two`); len(got) != 1 {
-			t.Errorf("the step ran %d times", len(got))
+			t.Errorf("the step ran %d times, want once", len(got))
 		}
 	})
 }

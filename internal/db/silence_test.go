@@ -147,7 +147,7 @@ func TestNoConnectionLeftIsUnavailable(t *testing.T) {
 	testkit.Check(t, rename(d))
 }
 
-// A standby may lag behind what the primary has ended, so Open refuses it. If the
+// A standby may still show what the primary has ended, so Open refuses it. If the
 // URL names several hosts, the connection goes to the primary.
 func TestStandbyIsRefused(t *testing.T) {
 	t.Parallel()

@@ -290,8 +290,8 @@ func TestSlowChangeDoesNotHoldUpOthers(t *testing.T) {
 	wantEqual(t, "afterwards", names(t, d.Reader()), "quick0", "quick1", "quick2", "slow", "then")
 }
 
-// Past the limit, the next changes share the next transaction. A change alone costs as many
-// statements as with Write, and a shared one fewer.
+// The changes beyond the limit share the next transaction. A change that shares none costs as many
+// statements as with Write, and a shared change fewer.
 func TestSharedTransactionsAreLimitedAndCheap(t *testing.T) {
 	t.Parallel()
 	rawURL := testkit.DatabaseURL(t, "postgres")
@@ -371,10 +371,10 @@ func TestManySharedChangesLoseNothing(t *testing.T) {
 				}
 			case i%8 < 2 || i%8 > 4:
 				if err != nil || !is {
-					t.Errorf("writer %s got %v, and its change is stored: %v", name, err, is)
+					t.Errorf("writer %s got %v, and its change is stored: %v; want success and true", name, err, is)
 				}
 			case err == nil || is || i%8 == 4 && !strings.Contains(err.Error(), "22012"):
-				t.Errorf("writer %s got %v, and its change is stored: %v", name, err, is)
+				t.Errorf("writer %s got %v, and its change is stored: %v; want an error and false", name, err, is)
 			}
 		}
 	}

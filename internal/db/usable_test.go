@@ -86,7 +86,7 @@ func TestProgramThatIsTooOldIsToldSo(t *testing.T) {
 			for _, check := range []func(context.Context, *db.Tx) error{db.CheckUsable, db.LockUsable} {
 				err := d.Write(t.Context(), func(tx *db.Tx) error { return check(t.Context(), tx) })
 				if test.usable && err != nil || !test.usable && !errors.Is(err, db.ErrTooOld) {
-					t.Errorf("schema %d, usable since %d, program %d: %v", test.version, test.since, own, err)
+					t.Errorf("schema %d, usable since %d, program %d: %v, want ErrTooOld unless the program can use it", test.version, test.since, own, err)
 				}
 			}
 		}

@@ -121,7 +121,7 @@ func TestACookieHoldsALimitedNumberOfValidTokens(t *testing.T) {
 			cookie = remember(t, d, cookie, ids[n], now)
 		}
 		if n := len(tokensIn(cookie)); n != maxPerBrowser || len(cookie) > 900 {
-			t.Errorf("the cookie holds %d tokens in %d bytes", n, len(cookie))
+			t.Errorf("the cookie holds %d tokens in %d bytes, want as many as allowed in at most 900", n, len(cookie))
 		}
 		if knownID(t, d, cookie, ids[0], now) != "" || knownID(t, d, cookie, ids[1], now) == "" {
 			t.Error("the removed token isn't that of the longest unused account")
@@ -129,7 +129,7 @@ func TestACookieHoldsALimitedNumberOfValidTokens(t *testing.T) {
 		testkit.Check(t, write(d, func(ctx context.Context, tx *db.Tx) error { _, err := RemoveOthers(ctx, tx, ids[5], ""); return err }))
 		cookie = remember(t, d, strings.Repeat("x.", 3)+cookie, ids[2], now)
 		if n := len(tokensIn(cookie)); n > maxPerBrowser-2 || knownID(t, d, cookie, ids[2], now) == "" {
-			t.Errorf("%d tokens after a cookie with one ended and three invented ones", n)
+			t.Errorf("%d tokens after a cookie with one ended and three invented ones, want only the remaining ones", n)
 		}
 	})
 }

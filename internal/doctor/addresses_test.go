@@ -59,7 +59,7 @@ func TestADeadAddressIsFound(t *testing.T) {
 	}
 	panel := &panelTest{doctor: d, Panel: &Panel{Panel: &access.Panel{Origin: "http://auth.test"}}}
 	if panel.testAddresses(context.Background()); len(d.report.Findings) != 1 {
-		t.Errorf("the dead address was tested again: %+v", d.report.Findings)
+		t.Errorf("the dead address was tested again: %+v, want one finding", d.report.Findings)
 	}
 }
 
@@ -116,8 +116,8 @@ func TestSallyportIsFoundAtAnotherAddress(t *testing.T) {
 	}
 }
 
-// DNS leads the panel's name past the proxy. Unless the panel's own server is known, another server
-// there may be the panel, which is worse than a wrong address.
+// DNS leads the panel's name past the proxy. Unless the panel's own server is known, the server at
+// that address may be the panel itself, which is worse than a wrong address.
 func TestAPanelAtAWrongAddressIsOpen(t *testing.T) {
 	for _, known := range []bool{false, true} {
 		page := "<title>Radio</title>"
@@ -175,7 +175,8 @@ func TestTheAdvisedRecordLeadsEveryClientToTheProxy(t *testing.T) {
 	}
 }
 
-// The first address that is right is the one to advise, so what DNS has for the portal comes first.
+// doctor advises the first address that is right, so it tries those that DNS has for the portal
+// first.
 func TestAddressesOfThePortalAreTriedFirst(t *testing.T) {
 	d := &doctor{
 		Options: Options{PublicURL: "https://auth.test", Panels: []Panel{{Panel: &access.Panel{Origin: "https://panel.test"}}, {Panel: &access.Panel{Origin: "https://other.test"}}}},

@@ -39,7 +39,7 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 	}
 	for id, k := range kinds {
 		if k.says == "" || !slices.Contains([]Severity{Open, Broken, Unclear, Advice}, k.severity) {
-			t.Errorf("%s: %+v", id, k)
+			t.Errorf("%s: %+v, want a sentence and a severity", id, k)
 		}
 		if !strings.Contains(string(page), "`"+id+"` | "+string(k.severity)+" |") {
 			t.Errorf("docs/doctor.md has no row for %s with severity %s", id, k.severity)
@@ -51,7 +51,7 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 			d := &doctor{Options: Options{PublicURL: "https://auth.test", Listen: "127.0.0.1:9091"}, report: Report{Proxies: map[string]string{"https://panel.test": proxy}}, marker: "mark"}
 			all := d.fixesFor(id, "https://panel.test", "/ws")
 			if len(all) != 1 || all[0].Where == "" {
-				t.Errorf("%s behind %s: %+v", id, proxy, all)
+				t.Errorf("%s behind %s: %+v, want one fix with a place", id, proxy, all)
 				continue
 			}
 			text := all[0].Where + strings.Join(all[0].Lines, "\n")
@@ -185,12 +185,12 @@ func TestAServerThatIsDownIsTheOnlyFinding(t *testing.T) {
 			Panels: []Panel{{Panel: &access.Panel{Origin: "http://localhost:1"}}},
 		})
 		if len(report.Findings) != 1 || report.Findings[0].ID != "server.down" || strings.Join(report.Findings[0].Fixes[0].Lines, "\n") != want {
-			t.Errorf("unit %v: %+v", unit, report)
+			t.Errorf("unit %v: %+v, want only server.down with its fix", unit, report)
 		}
 	}
 }
 
-// Findings that may cause others come first, and then the worst.
+// Findings that may cause others come first, and then the most severe ones.
 func TestFindingsAreInTheOrderToFixThem(t *testing.T) {
 	var got []string
 	all := []Finding{{ID: "tls.expiring", Severity: Advice}, {ID: "host.lost", Severity: Broken}, {ID: "verify.reachable", Severity: Open}, {ID: "portal.unrouted", Severity: Broken}}
@@ -217,7 +217,7 @@ func TestFixesHaveThePortAndSchemeOfTheOrigin(t *testing.T) {
 	} {
 		d := &doctor{report: Report{Proxies: map[string]string{origin: "nginx"}}}
 		if got := strings.Join(d.fixesFor("host.unnamed", origin, "/")[0].Lines, "\n"); got != want {
-			t.Errorf("%s:\n%s", origin, got)
+			t.Errorf("%s (want lines with its port and scheme):\n%s", origin, got)
 		}
 	}
 }

@@ -89,13 +89,13 @@ func TestUpgradesThatCanNotBeTestedAreReportedAsSkipped(t *testing.T) {
 	p.Upstream = newPanelTest(t, switchTo, false).Origin
 	p.testUpgrades(context.Background())
 	if len(p.report.Findings) > 0 || len(p.report.Skipped) != len(upgrades) {
-		t.Errorf("found %+v, skipped %+v", p.report.Findings, p.report.Skipped)
+		t.Errorf("found %+v, skipped %+v; want all upgrades skipped", p.report.Findings, p.report.Skipped)
 	}
 	p = newPanelTest(t, refuse, false)
 	p.Upstream = newPanelTest(t, http.NotFound, false).Origin
 	p.testUpgrades(context.Background())
 	if len(p.report.Findings) > 0 || len(p.report.Skipped) > 0 {
-		t.Errorf("found %+v, skipped %+v", p.report.Findings, p.report.Skipped)
+		t.Errorf("found %+v, skipped %+v; want neither", p.report.Findings, p.report.Skipped)
 	}
 }
 
@@ -139,8 +139,8 @@ func TestAccessKnowsTheResourceHeaders(t *testing.T) {
 	}
 }
 
-// nginx's own 401 page stands for a refusal of Sallyport, unless the panel's own server gives
-// the same answer.
+// nginx's own 401 page counts as a refusal by Sallyport, unless the panel's own server gives the
+// same answer.
 func TestNginxsOwn401IsNoOpenPath(t *testing.T) {
 	const page = "<html>\r\n<head><title>401 Authorization Required</title></head>\r\n<body>\r\n<center><h1>401 Authorization Required</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 	nginx401 := func(w http.ResponseWriter, r *http.Request) {
@@ -194,7 +194,7 @@ func TestRawRequestsAreSentUnchanged(t *testing.T) {
 	r := p.homeRequest("")
 	r.raw = &rawHead{version: "1.1", hosts: []string{"a.test", "b.test"}}
 	if a := p.client.send(context.Background(), r); a.status != http.StatusBadRequest {
-		t.Errorf("two Host lines: %s", a)
+		t.Errorf("two Host lines: %s, want 400", a)
 	}
 }
 

@@ -148,11 +148,11 @@ func TestPowerCutLeavesAWholeFile(t *testing.T) {
 				got, there := p.read(path)
 				whole := there && got == newText || test.before && there && got == earlierText || !test.before && !there
 				if !whole {
-					t.Errorf("cut after %d calls: %q, %v", calls, got, there)
+					t.Errorf("cut after %d calls: %q, %v; want a whole file", calls, got, there)
 				}
 				if err == nil {
 					if got != newText {
-						t.Errorf("the write succeeded, and the power cut left %q, %v", got, there)
+						t.Errorf("the write succeeded, and the power cut left %q, %v; want the new text", got, there)
 					}
 					break
 				}
@@ -191,7 +191,7 @@ func TestPowerCutLeavesTheDirectoriesThatWereMade(t *testing.T) {
 		}
 	}
 	if err := MakeDir(inner); err != nil {
-		t.Errorf("a directory that is there: %v", err)
+		t.Errorf("a directory that is there: %v, want no error", err)
 	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -215,7 +215,7 @@ func TestPublishReplacesNothing(t *testing.T) {
 			t.Errorf("noLinks %v: %v; want ErrExist", noLinks, err)
 		}
 		if text, err := os.ReadFile(path); err != nil || string(text) != earlierText {
-			t.Errorf("noLinks %v: the earlier file holds %q, %v", noLinks, text, err)
+			t.Errorf("noLinks %v: the earlier file holds %q, %v; want it unchanged", noLinks, text, err)
 		}
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 			t.Errorf("noLinks %v: %v, %v; want the earlier file alone", noLinks, entries, err)
@@ -230,7 +230,7 @@ func TestDiscardRemovesWhatSQLiteLeftBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := f.Stat(); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
+		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
 	}
 	for _, end := range beside {
 		if err := os.WriteFile(f.Name()+end, nil, 0o600); err != nil {

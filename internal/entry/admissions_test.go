@@ -14,7 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// admission returns a visitor by a visit, with token hash n.
+// admission returns a visitor admitted by a visit, with the token hash n.
 func admission(n uint32) *Visitor {
 	a := &Visitor{Owner: account.Account{ID: "owner"}, Visit: session.Visit{
 		ID: "visit", Session: session.Session{ID: "session", SeenAt: testkit.Start},
@@ -23,7 +23,7 @@ func admission(n uint32) *Visitor {
 	return a
 }
 
-// passAdmission returns a visitor by a pass, with the token hash n.
+// passAdmission returns a visitor admitted by a pass, with the token hash n.
 func passAdmission(n uint32) *Visitor {
 	return &Visitor{Owner: account.Account{ID: "owner"}, Pass: pass.Pass{ID: "pass", SeenAt: testkit.Start}, hash: admission(n).hash}
 }

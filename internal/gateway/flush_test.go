@@ -34,7 +34,7 @@ func publicGate(t *testing.T, panel http.HandlerFunc) string {
 }
 
 // TestAnswersArriveWhileThePanelWrites: the client gets what the panel has written before the
-// panel writes the rest, also if the length of the whole answer is known.
+// panel writes the rest, even if the length of the whole answer is known.
 func TestAnswersArriveWhileThePanelWrites(t *testing.T) {
 	t.Parallel()
 	for name, length := range map[string]string{"known length": "2", "unknown length": ""} {
@@ -61,7 +61,7 @@ func TestAnswersArriveWhileThePanelWrites(t *testing.T) {
 			defer resp.Body.Close()
 			var first [1]byte
 			if _, err := io.ReadFull(resp.Body, first[:]); err != nil || first[0] != 'a' {
-				t.Fatalf("the first piece is %q: %v", first, err)
+				t.Fatalf("the first piece is %q: %v; want a", first, err)
 			}
 			close(read)
 			if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "b" {

@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// The first failures of an hour get an event each; later an event stands for all so far.
+// The first failures of an hour get an event each. A later event stands for all failures so far.
 func TestFailuresOfAnHourAreCountedInFewEvents(t *testing.T) {
 	now, f := time.Unix(1e9, 0), failures{}
 	of := failure{account: "ada", kind: audit.CodeReused}
@@ -25,7 +25,7 @@ func TestFailuresOfAnHourAreCountedInFewEvents(t *testing.T) {
 	}
 	want := make([]int, maxSingleEvents)
 	if got := fmt.Sprint(numbers); got != fmt.Sprint(append(want, 40, 80, 160, 320, 640)) {
-		t.Errorf("numbers in the events of a thousand failures: %s", got)
+		t.Errorf("numbers in the events of a thousand failures: %s; want 0 for each single event, then 40 80 160 320 640", got)
 	}
 	if number, _, event := f.count(now.Add(time.Hour), of, false); number != 0 || !event {
 		t.Error("the next hour doesn't start with a new count")
@@ -42,7 +42,7 @@ func TestUnknownBrowsersWriteFewEvents(t *testing.T) {
 			events++
 		}
 		if ofAll != (n >= maxUnknownEvents) {
-			t.Fatalf("failure %d: counted over all accounts %v", n, ofAll)
+			t.Fatalf("failure %d: counted over all accounts %v, want true from the limit on", n, ofAll)
 		}
 	}
 	if events < maxUnknownEvents || events > maxUnknownEvents+6 || len(f.counts) > maxUnknownEvents {
@@ -54,8 +54,8 @@ func TestUnknownBrowsersWriteFewEvents(t *testing.T) {
 	}
 }
 
-// Past the limit of an hour an event stands for wrong passwords of all accounts, so it must
-// not name one of them.
+// Past the hourly limit, an event stands for wrong passwords of all accounts, so it must not name
+// one of them.
 func TestEventsOfAllAccountsNameNone(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		s, ctx := &Service{DB: d}, context.Background()
@@ -74,7 +74,7 @@ func TestEventsOfAllAccountsNameNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if accountID+address+browser != "" || number != 4*maxUnknownEvents {
-			t.Errorf("the event of %d failures of all accounts names %q, %q, %q", number, accountID, address, browser)
+			t.Errorf("the event of %d failures of all accounts names %q, %q, %q; want 4 times the limit, and no names", number, accountID, address, browser)
 		}
 	})
 }

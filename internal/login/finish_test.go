@@ -55,7 +55,7 @@ func TestOnlyKnownPurposesOpenASession(t *testing.T) {
 				isRefused := err != nil && sessions() == before && opened == Opened{}
 				switch {
 				case purpose == SignIn && !isOpened:
-					t.Errorf("%s of a sign-in opened no session: %v", name, err)
+					t.Errorf("%s of a sign-in opened no session: %v, want one", name, err)
 				case purpose != SignIn && !isRefused:
 					t.Errorf("%s for purpose %q: %v; %d sessions before, %d after; want an error and no new session", name, purpose, err, before, sessions())
 				case purpose == Reauthentication && !errors.Is(err, ErrNoAttempt):

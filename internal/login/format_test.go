@@ -48,7 +48,7 @@ func TestFormatHasEveryLengthAndTheLongestPeriod(t *testing.T) {
 		}
 	}
 	if !f.accepts("123456", "654321") || !f.accepts("12345678", "87654321") {
-		t.Error("pairs of one length are refused")
+		t.Error("a pair of codes with the same length is refused, want it accepted")
 	}
 }
 

@@ -66,7 +66,7 @@ func TestMoreProofsNeverLeadBack(t *testing.T) {
 		before := Next(proven, has, suspect)
 		for _, more := range authenticator.Kinds {
 			if after := Next(append(proven[:len(proven):len(proven)], authenticator.Proof{Kind: more}), has, suspect); after < before {
-				t.Errorf("proven %v and %s: from stage %d back to %d", proven, more, before, after)
+				t.Errorf("proven %v and %s: from stage %d back to %d, want no way back", proven, more, before, after)
 			}
 		}
 	})

@@ -7,7 +7,7 @@ import (
 )
 
 // hostileURLs are values that some browser, proxy or library reads as another host, another
-// scheme or a second header, or that are no path of the portal. CheckReturn replaces all.
+// scheme or a second header, or that are no path of the portal. CheckReturn replaces each.
 var hostileURLs = []string{
 	"", " ", "#", "?", "a", "settings", "./settings", "../settings", "?return=/",
 	"https://evil.test", "https://evil.test/", "http://evil.test", "HTTPS://EVIL.TEST", "https:evil.test", "https:/evil.test", "https:///evil.test", "http:\\\\evil.test",
@@ -73,7 +73,7 @@ func FuzzCheckReturn(f *testing.F) {
 		}
 		for i := range len(got) {
 			if got[i] <= ' ' || got[i] == '\\' || got[i] >= 0x7f {
-				t.Fatalf("CheckReturn(%q) = %q, with byte %#x", raw, got, got[i])
+				t.Fatalf("CheckReturn(%q) = %q, with byte %#x, want it escaped", raw, got, got[i])
 			}
 		}
 		if got[0] != '/' || strings.HasPrefix(got, "//") {
@@ -87,10 +87,10 @@ func FuzzCheckReturn(f *testing.F) {
 			t.Fatalf("CheckReturn(%q) = %q: %v", raw, got, err)
 		}
 		if u.Scheme != "https" || u.Host != "portal.example" || u.User != nil {
-			t.Fatalf("CheckReturn(%q) = %q leads to %s", raw, got, u)
+			t.Fatalf("CheckReturn(%q) = %q leads to %s, want the portal", raw, got, u)
 		}
 		if again := CheckReturn(got); again != got && len(got) <= maxReturnURL {
-			t.Fatalf("CheckReturn(%q) = %q, and CheckReturn of that = %q", raw, got, again)
+			t.Fatalf("CheckReturn(%q) = %q, and CheckReturn of that = %q; want the same", raw, got, again)
 		}
 	})
 }

@@ -62,7 +62,7 @@ func TestErrorsAreClassified(t *testing.T) {
 			continue
 		}
 		if text := failed.Error(); strings.ContainsAny(text, "\x1b\n\u202e") || len(text) > maxAnswer+100 {
-			t.Errorf("%s: the error is %q", name, text)
+			t.Errorf("%s: the error is %q, want it cleaned and cut", name, text)
 		}
 	}
 }
@@ -133,8 +133,8 @@ func TestWhatServersSayOfAnAddress(t *testing.T) {
 	}
 }
 
-// FuzzRefusal checks that no words make an answer about policy, or about a full mailbox, one about
-// the address.
+// FuzzRefusal checks that an answer about policy, or about a full mailbox, is never taken for one
+// about the address, whatever its words.
 func FuzzRefusal(f *testing.F) {
 	f.Add(550, "5.7.1", "no such user")
 	f.Add(550, "", "Unknown user\n5.7.1 spam")

@@ -113,7 +113,7 @@ func TestAttack71TextsStayInTheirHeader(t *testing.T) {
 		}
 		got := parse(t, string(content))
 		if got.subject != subject || len(got.header) != 9 {
-			t.Errorf("%q is shown as %q; the headers are %v", subject, got.subject, got.header)
+			t.Errorf("%q is shown as %q; the headers are %v; want the subject unchanged and 9 headers", subject, got.subject, got.header)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func FuzzCompose(f *testing.F) {
 		}
 		got := parse(t, string(content))
 		if got.subject != m.Subject || len(got.header) != 9 {
-			t.Errorf("%q is shown as %q; the headers are %v", m.Subject, got.subject, got.header)
+			t.Errorf("%q is shown as %q; the headers are %v; want the subject unchanged and 9 headers", m.Subject, got.subject, got.header)
 		}
 	})
 }

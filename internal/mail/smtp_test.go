@@ -309,7 +309,7 @@ func TestEndlessLineIsCutOff(t *testing.T) {
 	}
 }
 
-// A mail that asks for SMTPUTF8 would be returned by each server on its way that lacks it.
+// Any server on the way that lacks SMTPUTF8 would return a mail that asks for it.
 func TestOnlyAddressesBeyondASCIIAskForSMTPUTF8(t *testing.T) {
 	server := smtpd.Start(t, smtpd.Options{UTF8: true})
 	m := mailerTo(server, nil)

@@ -36,7 +36,8 @@ func dirWith(t *testing.T, p *portal.Portal) string {
 	return dir
 }
 
-// Rule F13. On SQLite, the test restores a backup file; on PostgreSQL, it acts as after pg_restore.
+// Rule F13. On SQLite, the test restores a backup file; on PostgreSQL, it does what follows a run
+// of pg_restore.
 func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			other := p.Browser(t)
 			other.SignIn("ada")
 			if a := other.Post("/login/code", "code", phone.Code(0)); a.Location != "/" {
-				t.Fatalf("sign-in with a code after the backup: status %d\n%s", a.Status, a.Body)
+				t.Fatalf("sign-in with a code after the backup: status %d, want a redirect to /\n%s", a.Status, a.Body)
 			}
 			if engine == "sqlite" {
 				dir := dirWith(t, p)
@@ -137,7 +138,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 				t.Errorf("a single code: status %d, redirect to %q, want 422 that asks for two codes", a.Status, a.Location)
 			}
 			if a := b.Post("/login/code", "code", phone.Code(-30*time.Second), "next_code", phone.Code(0)); a.Location != "/" {
-				t.Errorf("two codes in a row: %d\n%s", a.Status, a.Body)
+				t.Errorf("two codes in a row: %d, want a redirect to /\n%s", a.Status, a.Body)
 			}
 			p.Clock.Move(25 * time.Hour)
 			late := after.Browser(t)
@@ -170,7 +171,7 @@ func TestRestoreByAClockAheadLocksNobodyOut(t *testing.T) {
 	b = after.Browser(t)
 	b.SignIn("ada")
 	if a := b.Post("/login/code", "code", phone.Code(-30*time.Second), "next_code", phone.Code(0)); a.Location != "/" {
-		t.Errorf("two codes in a row: %d\n%s", a.Status, a.Body)
+		t.Errorf("two codes in a row: %d, want a redirect to /\n%s", a.Status, a.Body)
 	}
 }
 
@@ -182,7 +183,7 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "b.db")
 	if _, err := maintenance.Backup(ctx, p.DB, secret.NewRing(), file, time.Now()); !errors.Is(err, maintenance.ErrClosed) {
-		t.Errorf("foreign ring: %v", err)
+		t.Errorf("foreign ring: %v, want ErrClosed", err)
 	}
 	if n, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, file, time.Now()); err != nil || n != 1 {
 		t.Fatalf("backup: %d secrets, %v; want 1", n, err)
@@ -194,7 +195,7 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 		t.Errorf("backup over a backup: %v, want ErrExist", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("left behind: %v, %v; want the backup only", left, err)
 	}
 
 	if _, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, filepath.Join(dir, "nowhere", "b.db"), time.Now()); err == nil || !strings.Contains(err.Error(), "nowhere must be a directory that you may write to") {
@@ -206,7 +207,7 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 		return maintenance.Restore(ctx, ring, maintenance.Restoration{File: file, Target: to}, p.Clock.Now())
 	}
 	if err := restore(secret.NewRing(), file); !errors.Is(err, maintenance.ErrClosed) {
-		t.Errorf("foreign ring: %v", err)
+		t.Errorf("foreign ring: %v, want ErrClosed", err)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -222,7 +223,7 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 		}
 	}
 	if left, err := os.ReadDir(filepath.Dir(to)); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("left behind: %v, %v; want nothing", left, err)
 	}
 	if err := restore(p.Login.Ring, file); err != nil {
 		t.Fatal(err)
@@ -342,7 +343,7 @@ func TestScheduledBackupsAreEncryptedForTheRecipients(t *testing.T) {
 	for i, identity := range identities {
 		to := filepath.Join(t.TempDir(), "sallyport.db")
 		if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: filepath.Join(dir, made), Target: to, Identities: []age.Identity{identity}}, p.Clock.Now()); err != nil {
-			t.Errorf("identity %d: %v", i, err)
+			t.Errorf("identity %d: %v, want no error", i, err)
 		}
 	}
 	if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: filepath.Join(dir, made), Target: filepath.Join(t.TempDir(), "sallyport.db")}, p.Clock.Now()); !errors.Is(err, maintenance.ErrEncrypted) {
@@ -368,7 +369,7 @@ func TestScheduledBackupsRemoveOnlyAbandonedFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := os.Lstat(written); err != nil {
-			t.Errorf("believed time off by %v: a file that may still be written: %v", off, err)
+			t.Errorf("believed time off by %v: a file that may still be written: %v, want it kept", off, err)
 		}
 		if _, err := os.Lstat(abandoned); !os.IsNotExist(err) {
 			t.Errorf("believed time off by %v: an abandoned file: %v, want it removed", off, err)

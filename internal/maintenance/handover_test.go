@@ -49,7 +49,7 @@ func TestStolenRingSealsNothingAfterItsKeysWereDropped(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n, err := keys.RemoveOldKeys(ctx); err != nil || n != 1 {
-				t.Fatalf("dropped %d keys, %v", n, err)
+				t.Fatalf("dropped %d keys, %v; want 1", n, err)
 			}
 			after := note(t, keys.DB, keys.Ring, 2)
 			ring, err := keys.From.Read(ctx) // as "audit verify" does
@@ -57,7 +57,7 @@ func TestStolenRingSealsNothingAfterItsKeysWereDropped(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := audit.Verify(ctx, keys.DB.Reader(), ring, after); err != nil {
-				t.Fatalf("verify: %v", err)
+				t.Fatalf("verify: %v, want nil", err)
 			}
 			err = keys.DB.Write(ctx, func(tx *db.Tx) error {
 				_, err := db.Exec(ctx, tx, `DELETE FROM events WHERE seq > $1 OR seq IS NULL`, before.Seq)
@@ -72,7 +72,7 @@ func TestStolenRingSealsNothingAfterItsKeysWereDropped(t *testing.T) {
 			note(t, keys.DB, stolen, 10)
 			_, err = audit.Verify(ctx, keys.DB.Reader(), ring, audit.Head{})
 			if fault := (*audit.Fault)(nil); !errors.As(err, &fault) || fault.Seq <= before.Seq {
-				t.Errorf("forged from event %d on: %v", before.Seq+1, err)
+				t.Errorf("forged from event %d on: %v, want a fault after the genuine events", before.Seq+1, err)
 			}
 		})
 	}
@@ -117,7 +117,7 @@ func TestNodesWithDifferentRingsSealOneChain(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n, err := keys.RemoveOldKeys(ctx); err != nil || n != 1 {
-				t.Fatalf("dropped %d keys, %v", n, err)
+				t.Fatalf("dropped %d keys, %v; want 1", n, err)
 			}
 			note(t, keys.DB, keys.Ring, 1)
 			note(t, keys.DB, other, 1)
@@ -126,7 +126,7 @@ func TestNodesWithDifferentRingsSealOneChain(t *testing.T) {
 				t.Fatal(err)
 			}
 			if report, err := audit.Verify(ctx, keys.DB.Reader(), keys.Ring, audit.Head{}); err != nil {
-				t.Errorf("verify: %+v, %v", report, err)
+				t.Errorf("verify: %+v, %v; want nil", report, err)
 			}
 		})
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// keysOf makes a database of that engine with so many accounts, and opens it with
-// its keys.
+// keysOf makes a database on the engine with the given number of accounts, and opens it
+// with its keys.
 func keysOf(t *testing.T, engine string, accounts int) (*Keys, Database) {
 	t.Helper()
 	ctx := context.Background()
@@ -148,7 +148,7 @@ func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 		owning.Go(func() {
 			for !over.Load() {
 				if err := issue(i); err != nil {
-					t.Errorf("new codes: %v", err)
+					t.Errorf("new codes: %v, want no error", err)
 					return
 				}
 			}
@@ -159,7 +159,7 @@ func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := keys.Rotate(ctx); err != nil {
-			t.Errorf("rotate: %v", err)
+			t.Errorf("rotate: %v, want no error", err)
 		}
 	}
 	over.Store(true)
@@ -212,7 +212,7 @@ func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
 	}
 }
 
-// If the owner changes a secret after the rotation has read it, the rotation doesn't write it.
+// If the owner changes a secret after the rotation has read it, the rotation keeps the new one.
 func TestRotationUndoesNoChange(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {

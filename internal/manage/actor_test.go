@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// An owner's request can name any account; the actor's own is the only one that it changes.
+// An owner's request can name any account, but it changes only the owner's own.
 func TestOwnerChangesNoOtherAccount(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := t.Context()
@@ -54,7 +54,7 @@ func TestOwnerChangesNoOtherAccount(t *testing.T) {
 		}
 		for _, name := range []string{"let-in link", "new pass"} {
 			if err := changes[name](ada); err != nil {
-				t.Errorf("%s of the own account: %v", name, err)
+				t.Errorf("%s of the own account: %v, want no error", name, err)
 			}
 		}
 	})

@@ -66,7 +66,7 @@ wait_seconds_count 4
 	families := parse(t, got)
 	labels := families["tries_total"].Metric[0].Label
 	if len(labels) != 1 || labels[0].GetValue() != "a \"quoted\" \\ value\nof two lines" {
-		t.Errorf("a parser reads the labels %v", labels)
+		t.Errorf("a parser reads the labels %v, want one with its quotes and two lines", labels)
 	}
 	if h := families["wait_seconds"].Metric[0].GetHistogram(); h.GetSampleCount() != 4 || h.Bucket[2].GetUpperBound() != 2.5 || h.Bucket[2].GetCumulativeCount() != 3 {
 		t.Errorf("a parser reads the histogram %v", h)
@@ -127,7 +127,7 @@ func TestFaultsOfOurOwnPanic(t *testing.T) {
 		"too many labels": func() { r.AddCounters("others_total", "Others.", "a", "b", "c") },
 	} {
 		if !panics(fault) {
-			t.Errorf("%s: no panic", name)
+			t.Errorf("%s: no panic, want one", name)
 		}
 	}
 }
@@ -138,8 +138,8 @@ func panics(f func()) (did bool) {
 	return false
 }
 
-// TestProcessAndRuntimeAreShown compares the names with those that Prometheus's client for Go
-// shows, which dashboards for Go programs use, and the values with other sources.
+// TestProcessAndRuntimeAreShown compares the names with those of Prometheus's client for Go, which
+// dashboards for Go programs use. It compares the values with other sources.
 func TestProcessAndRuntimeAreShown(t *testing.T) {
 	var r Registry
 	r.AddRuntime()
@@ -152,10 +152,10 @@ func TestProcessAndRuntimeAreShown(t *testing.T) {
 		family := families[f.name]
 		got.WriteString(f.name + " " + strings.ToLower(family.GetType().String()) + "\n")
 		if value := valueOf(family); math.IsNaN(value) || value < 0 {
-			t.Errorf("%s is %v", f.name, value)
+			t.Errorf("%s is %v, want 0 or more", f.name, value)
 		}
 		if !strings.HasSuffix(family.GetHelp(), ".") {
-			t.Errorf("%s has the help text %q", f.name, family.GetHelp())
+			t.Errorf("%s has the help text %q, want a sentence", f.name, family.GetHelp())
 		}
 	}
 	want, err := os.ReadFile("testdata/names.txt")
@@ -172,7 +172,7 @@ func TestProcessAndRuntimeAreShown(t *testing.T) {
 	}
 	resident, virtual := valueOf(families["process_resident_memory_bytes"]), valueOf(families["process_virtual_memory_bytes"])
 	if resident < 1e6 || resident > virtual {
-		t.Errorf("%v bytes of memory are resident, and %v virtual", resident, virtual)
+		t.Errorf("%v bytes of memory are resident, and %v virtual; want at least 1 MB resident, and at least as much virtual", resident, virtual)
 	}
 	if got := valueOf(families["process_start_time_seconds"]); got != float64(started.Unix()) {
 		t.Errorf("started at %v, want %v", got, started.Unix())

@@ -50,7 +50,7 @@ func TestWhichEventsHaveNotices(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if got, _ := Of(event(audit.SignedIn, audit.ByOwner), Facts{NewBrowser: true}); got.Name != "" {
-		t.Errorf("a sign-in is named %q, which is a word of the audit log", got.Name)
+		t.Errorf("a sign-in is named %q, which is a word of the audit log, want no name", got.Name)
 	}
 }
 

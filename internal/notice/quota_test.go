@@ -10,7 +10,7 @@ func TestWrongCodesLeaveTheQuotaOfOtherKinds(t *testing.T) {
 			shared = shared || !limit.Topic
 		}
 		if shared == (kind == WrongCodes) {
-			t.Errorf("%s counts against the quota of all kinds: %v", kind, shared)
+			t.Errorf("%s counts against the quota of all kinds: %v, want true for every kind but wrong codes", kind, shared)
 		}
 	}
 }

@@ -97,7 +97,7 @@ func TestKilledNodesLoseNothing(t *testing.T) {
 					twice++
 				}
 				if times > 2 {
-					t.Errorf("message %s was sent %d times", id, times)
+					t.Errorf("message %s was sent %d times, want at most 2", id, times)
 				}
 			}
 			if len(sent) != n || twice > atOnce*rounds {

@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Reference clocks differ by some milliseconds. The node whose clock is behind must not conclude
-// from times that the other node stored that a clock has been set back.
+// Reference clocks differ by some milliseconds. The node whose clock is behind must not take
+// the times that the other node stored as a sign that a clock was set back.
 func TestClaimsHoldBetweenClocksThatDiffer(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, clock := secret.NewRing(), testkit.NewClock()
@@ -27,7 +27,7 @@ func TestClaimsHoldBetweenClocksThatDiffer(t *testing.T) {
 		add(t, d, ring, clock, mail("ada", "test", "hello again"))
 		behind.drive(t)
 		if got := behind.take(); len(got) != 0 {
-			t.Errorf("the other node sent %q, in spite of the claim or the quota", got)
+			t.Errorf("the other node sent %q, in spite of the claim or the quota, want none", got)
 		}
 		close(let)
 		ahead.Wait()

@@ -23,12 +23,12 @@ type node struct {
 	*Pump
 	mu     sync.Mutex
 	sent   []string // bodies, in order
-	gaveUp []string // bodies' topics with the reasons
+	gaveUp []string // the topics of the bodies, with the reasons
 	counts map[Class]int
 }
 
-// newNode returns a node that sends mails with answer, which returns the result of each. If answer
-// is nil, all mails are accepted.
+// newNode returns a node that sends each mail by a call of the function answer, which returns the
+// result. If answer is nil, all mails are accepted.
 func newNode(t *testing.T, d *db.DB, ring *secret.Ring, clock *testkit.Clock, s Sender, answer func(Message) error) *node {
 	t.Helper()
 	n := &node{counts: map[Class]int{}}

@@ -159,7 +159,7 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 }
 
 // An added authenticator changes the stamp of an account and of its strong passes. A weaker pass,
-// a pass that already has another stamp and a pass of another account don't get it.
+// a pass that has another stamp already and a pass of another account don't get the new stamp.
 func TestOnlyStrongPassesGetTheNewStamp(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada, bob := newOwner(t, d, "ada"), newOwner(t, d, "bob")
@@ -327,7 +327,7 @@ func TestLastUseOnlyMovesForward(t *testing.T) {
 				t.Fatal(err)
 			}
 			if all, err = List(context.Background(), d.Reader(), ada.ID); err != nil || !all[0].SeenAt.Equal(testkit.Start.Add(test.want)) {
-				t.Errorf("used after %v: last use %v, %v", test.at, all[0].SeenAt, err)
+				t.Errorf("used after %v: last use %v, %v; want it %v after the start", test.at, all[0].SeenAt, err, test.want)
 			}
 		}
 	})

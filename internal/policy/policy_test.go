@@ -62,11 +62,11 @@ func TestRequiredBeginsAtTheMoment(t *testing.T) {
 		t.Error("the policy must require from its date on, and not before")
 	}
 	if !(Policy{TwoFactor: Required}).Requires(start) {
-		t.Error("a policy without a date requires nothing")
+		t.Error("a policy without a date requires nothing, want two-factor authentication required at once")
 	}
 	for _, level := range []Level{Off, Observe, Nudge} {
 		if (Policy{TwoFactor: level}).Requires(start) {
-			t.Errorf("a policy with the level %v requires two-factor authentication", level)
+			t.Errorf("a policy with the level %v requires two-factor authentication, want nothing", level)
 		}
 	}
 }
@@ -97,7 +97,7 @@ func TestLaterHoldsForAWhile(t *testing.T) {
 	}
 }
 
-// Attack 166: the day of a policy begins at the site's midnight, also in a night in which clocks change.
+// Attack 166: the day of a policy begins at the site's midnight, even in a night when clocks change.
 func TestAttack166DaysStartAtMidnight(t *testing.T) {
 	for _, test := range []struct {
 		zone, day, want string

@@ -29,7 +29,7 @@ func FuzzParseHead(f *testing.F) {
 			return
 		}
 		if second, err := ParseHead(h.String()); err != nil || !second.Equal(h) {
-			t.Errorf("%q is read as %v, whose text is read as %v, %v", text, h, second, err)
+			t.Errorf("%q is read as %v, whose text is read as %v, %v; want the same", text, h, second, err)
 		}
 	})
 }

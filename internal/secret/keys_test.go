@@ -133,7 +133,7 @@ func TestRingFollowsItsOwnFileOnly(t *testing.T) {
 	}
 	place := Place{"t", "c", "r"}
 	if _, err := ring.Open(place, inFile.Seal(place, nil)); err != nil {
-		t.Errorf("opening with a key that was added meanwhile: %v", err)
+		t.Errorf("opening with a key that was added meanwhile: %v, want no error", err)
 	}
 	if got, want := KeyOf(ring.Seal(place, nil)), inFile.Keys()[1].ID; got != want {
 		t.Errorf("sealed under %s, want the new key %s", got, want)
@@ -154,7 +154,7 @@ func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
 	forged := there.Seal(place, nil)
 	forged[len(forged)-1] ^= 1
 	if _, err := here.Open(place, forged); err == nil || states(here) != "seals spare" {
-		t.Errorf("a forged secret made the spare key seal: %q, %v", states(here), err)
+		t.Errorf("a forged secret made the spare key seal: %q, %v; want \"seals spare\" and an error", states(here), err)
 	}
 	if _, err := here.Open(place, there.Seal(place, nil)); err != nil || states(here) != "old seals" {
 		t.Errorf("keys are %q, %v; want them as on the other node", states(here), err)

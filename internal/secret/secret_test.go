@@ -82,10 +82,10 @@ func TestRingIsCreatedOnceAndRead(t *testing.T) {
 				if err == nil {
 					made.Add(1)
 				} else if !errors.Is(err, fs.ErrExist) {
-					t.Errorf("create: %v", err)
+					t.Errorf("create: %v, want nil or ErrExist", err)
 				}
 				if _, err := ReadRing(path); err != nil {
-					t.Errorf("read: %v", err)
+					t.Errorf("read: %v, want no error", err)
 				}
 			})
 		}
@@ -94,7 +94,7 @@ func TestRingIsCreatedOnceAndRead(t *testing.T) {
 			t.Errorf("%d rings were created, want 1", made.Load())
 		}
 		if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) > 0 {
-			t.Errorf("temporary files are left: %v, %v", left, err)
+			t.Errorf("temporary files are left: %v, %v; want none", left, err)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func TestRingFile(t *testing.T) {
 	}
 	place := Place{"t", "c", "r"}
 	if got, err := read.Open(place, made.Seal(place, []byte("x"))); err != nil || string(got) != "x" {
-		t.Errorf("the ring that was read back opens %q, %v", got, err)
+		t.Errorf("the ring that was read back opens %q, %v; want x", got, err)
 	}
 	if !bytes.Equal(read.MAC("p", "x"), made.MAC("p", "x")) {
 		t.Error("the ring that was read back computes another MAC")
@@ -149,7 +149,7 @@ func TestTokensAreWholeAndDifferent(t *testing.T) {
 	token := NewToken().Reveal()
 	for _, other := range []string{token[:42], token + "A", strings.ToLower(token) + " ", ""} {
 		if bytes.Equal(Hash(token), Hash(other)) {
-			t.Errorf("%q has the hash of the token %q", other, token)
+			t.Errorf("%q has the hash of the token %q, want another hash", other, token)
 		}
 	}
 }

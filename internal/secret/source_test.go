@@ -125,7 +125,7 @@ func TestCommandGetsPATHAndHOMEOnly(t *testing.T) {
 	}
 	for line := range strings.Lines(string(text)) {
 		if name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name != "PATH" && (name != "HOME" || value != "/home/of/ada") {
-			t.Errorf("the command's environment has %s", line)
+			t.Errorf("the command's environment has %s, want only PATH and HOME", line)
 		}
 	}
 }

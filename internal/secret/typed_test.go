@@ -36,7 +36,7 @@ func FuzzNormalizeTyped(f *testing.F) {
 			return
 		}
 		if len(code) != 8 || strings.Trim(code, alphabet) != "" {
-			t.Fatalf("NormalizeTyped(%q) = %q", typed, code)
+			t.Fatalf("NormalizeTyped(%q) = %q, want 8 symbols of the alphabet", typed, code)
 		}
 		for _, again := range []string{code, strings.ToLower(code), code[:4] + "-" + code[4:], " " + code, strings.NewReplacer("0", "o", "1", "l").Replace(code)} {
 			if got, ok := NormalizeTyped(again, 8); !ok || got != code {

@@ -40,7 +40,7 @@ func TestEventsOlderThanAuditKeepArePruned(t *testing.T) {
 				}
 				report, err := audit.Verify(t.Context(), p.DB.Reader(), p.Login.Ring, audit.Head{})
 				if err != nil || report.Pruned.Seq != test.pruned || report.Events != 3-test.pruned {
-					t.Errorf("verify: %+v, %v", report, err)
+					t.Errorf("verify: %+v, %v; want the events that aren't pruned", report, err)
 				}
 				if !strings.Contains(p.Logs.String(), report.Head.String()) {
 					t.Error("the server's log lacks the head of the chain")
@@ -58,11 +58,11 @@ func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
 			p := portal.Start(t, engine)
 			// A node that died a moment ago still holds the lease.
 			if held, err := cluster.Lease(ctx, p.DB, "audit2", "a dead node", 15*time.Second, p.Clock.Now()); err != nil || !held {
-				t.Fatalf("lease: %v, %v", held, err)
+				t.Fatalf("lease: %v, %v; want it held", held, err)
 			}
 			p.AddAccount(t, "ada")
 			if err := p.Seal(ctx); err != nil || strings.Contains(p.Logs.String(), "audit sealed") {
-				t.Fatalf("sealed although another node holds the lease; %v", err)
+				t.Fatalf("sealed although another node holds the lease, or the error %v; want neither", err)
 			}
 			p.Stop()
 			d, err := db.Open(ctx, p.Config.DatabaseURL())
@@ -75,7 +75,7 @@ func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
 				t.Errorf("verify: %+v, %v; want one event, and its head in the log\n%s", report, err, p.Logs)
 			}
 			if oldest, err := audit.Waiting(ctx, d.Reader()); err != nil || !oldest.IsZero() {
-				t.Errorf("an event of %v is unsealed; %v", oldest, err)
+				t.Errorf("an event of %v is unsealed, %v; want none", oldest, err)
 			}
 		})
 	}
@@ -101,7 +101,7 @@ func TestUnsealedEventsAreReported(t *testing.T) {
 			wantReported("0", "ok")
 			// The node that holds the lease doesn't seal.
 			if held, err := cluster.Lease(t.Context(), p.DB, "audit2", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
-				t.Fatalf("lease: %v, %v", held, err)
+				t.Fatalf("lease: %v, %v; want it held", held, err)
 			}
 			p.AddAccount(t, "ada")
 			p.Clock.Move(time.Minute)
@@ -117,7 +117,7 @@ func TestUnsealedEventsAreReported(t *testing.T) {
 func TestOlderNodesLeaseDoesNotKeepThisVersionFromSealing(t *testing.T) {
 	p := portal.Start(t, "sqlite")
 	if held, err := cluster.Lease(t.Context(), p.DB, "audit", "an older node", 15*time.Second, p.Clock.Now()); err != nil || !held {
-		t.Fatalf("lease: %v, %v", held, err)
+		t.Fatalf("lease: %v, %v; want it held", held, err)
 	}
 	p.AddAccount(t, "ada")
 	testkit.Check(t, p.Seal(t.Context()))

@@ -128,7 +128,7 @@ func TestAClockAheadDeletesNothing(t *testing.T) {
 				b := openNodeAhead(t, p, ahead)
 				mustRun(t, b.WatchClock, b.Sweep, b.Prune, b.Measure)
 				if got := rowCounts(t, p.Portal); got != before {
-					t.Errorf("after the jobs of a node %v ahead: %s; before: %s", ahead, got, before)
+					t.Errorf("after the jobs of a node %v ahead: %s; before: %s, want the same", ahead, got, before)
 				}
 			}
 			if got := tryCode(t, openNodeAhead(t, p, 0), ada.ID); got != throttle.Allow {
@@ -137,7 +137,7 @@ func TestAClockAheadDeletesNothing(t *testing.T) {
 			b := openNodeAhead(t, p, leap)
 			mustRun(t, b.WatchClock)
 			if got := tryCode(t, b, ada.ID); got != throttle.NeedTwoCodes {
-				t.Errorf("at a node whose clock is ahead, earlier wrong codes no longer count: answer %d", got)
+				t.Errorf("at a node whose clock is ahead, earlier wrong codes no longer count: answer %d, want NeedTwoCodes", got)
 			}
 			if got := wrongCodes(t, p.Portal, ada.ID); got != 5 {
 				t.Errorf("the ledger holds %d wrong codes, want 5", got)
@@ -158,8 +158,8 @@ func ownDatabase(t *testing.T, engine string) []string {
 	return nil
 }
 
-// A server that was off for longer than the high-water mark may move at once treats the
-// present as a leap for an hour. Owners can sign in during that hour; expired rows are
+// If a server was off for longer than the high-water mark is allowed to move at once, it treats
+// the present time as a leap for an hour. Owners can sign in during that hour; expired rows are
 // swept after it.
 func TestAServerThatWasOffTakesCodesAndSweepsAnHourLater(t *testing.T) {
 	for _, engine := range testkit.Engines {
@@ -203,7 +203,7 @@ func TestAServerThatWasOffTakesCodesAndSweepsAnHourLater(t *testing.T) {
 					t.Errorf("%d expired attempts weren't swept", n)
 				}
 				if _, trusted, err := p.Login.Mark.Trusted(t.Context(), clock.Now); err != nil || !trusted {
-					t.Errorf("after an hour, the time is trusted: %v, %v", trusted, err)
+					t.Errorf("after an hour, the time is trusted: %v, %v; want true", trusted, err)
 				}
 			})
 		}
@@ -288,7 +288,7 @@ func TestAClockAheadTakesNoLease(t *testing.T) {
 				mustRun(t, b.WatchClock, b.Seal)
 			}
 			if oldest, err := audit.Waiting(t.Context(), p.DB.Reader()); err != nil || oldest.IsZero() {
-				t.Errorf("a node without the lease sealed the event; %v", err)
+				t.Errorf("a node without the lease sealed the event, or the error %v; want neither", err)
 			}
 		})
 	}

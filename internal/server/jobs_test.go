@@ -62,8 +62,8 @@ func TestClockIsHeldAgainstPostgres(t *testing.T) {
 	}
 }
 
-// One node counts the wrong codes of all accounts, and every node knows the result, even if
-// any one of them dies.
+// One node counts the wrong codes of all accounts, and every node knows the result, even
+// after any one of the nodes has died.
 func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

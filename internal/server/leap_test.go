@@ -30,7 +30,7 @@ func TestALeapDeletesNothing(t *testing.T) {
 				t.Helper()
 				mustRun(t, p.Sweep, p.Prune, p.Measure)
 				if got := rowCounts(t, p.Portal); got != before {
-					t.Errorf("%s: %s; before the leap: %s", when, got, before)
+					t.Errorf("%s: %s; before the leap: %s, want the same", when, got, before)
 				}
 				if got := wrongCodes(t, p.Portal, ada.ID); got < 4 {
 					t.Errorf("%s: the ledger holds %d wrong codes, want at least 4", when, got)
@@ -46,7 +46,7 @@ func TestALeapDeletesNothing(t *testing.T) {
 			mustRun(t, p.WatchClock)
 			wantNothingDeleted("nine minutes later")
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.NeedTwoCodes {
-				t.Errorf("during the leap, earlier wrong codes no longer count: answer %d", got)
+				t.Errorf("during the leap, earlier wrong codes no longer count: answer %d, want NeedTwoCodes", got)
 			}
 			p.Clock.Set(-leap)
 			mustRun(t, p.WatchClock)
@@ -54,9 +54,9 @@ func TestALeapDeletesNothing(t *testing.T) {
 				t.Errorf("the ledger holds %d wrong codes, want 5", got)
 			}
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.NeedTwoCodes {
-				t.Errorf("after the leap, earlier wrong codes no longer count: answer %d", got)
+				t.Errorf("after the leap, earlier wrong codes no longer count: answer %d, want NeedTwoCodes", got)
 			}
-			// Entries that were written during the leap leave the window in time, too.
+			// Entries that were written during the leap leave the window too, once it has passed.
 			p.Clock.Move(24*time.Hour + time.Minute)
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.Allow {
 				t.Errorf("a day later: answer %d, want Allow", got)
@@ -182,7 +182,7 @@ func TestALeapLeavesNoTimesInTheFuture(t *testing.T) {
 			} {
 				var n int
 				if err := db.One(t.Context(), p.DB.Reader(), query, []any{db.At{Time: latest}}, &n); err != nil || n != 0 {
-					t.Errorf("%s with a time in the future: %d, %v", name, n, err)
+					t.Errorf("%s with a time in the future: %d, %v; want 0", name, n, err)
 				}
 			}
 			p.Clock.Move(2 * time.Minute)
@@ -193,7 +193,7 @@ func TestALeapLeavesNoTimesInTheFuture(t *testing.T) {
 			}
 			got := events(t, p.Portal)
 			if strings.Count(got, "wrong_codes_noticed") != 2 || strings.Count(got, "password_suspected") != 1 {
-				t.Errorf("events after five wrong codes: %s", got)
+				t.Errorf("events after five wrong codes: %s, want two wrong_codes_noticed and one password_suspected", got)
 			}
 		})
 	}
@@ -216,7 +216,7 @@ func TestALastUseDuringALeapIsWrittenWithTheCorrectedTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	if late := seen.Time.Sub(p.Login.Clock()); late > clock.Slack || late <= 0 {
-		t.Errorf("the last use is %v after now", late)
+		t.Errorf("the last use is %v after now, want more than 0 and at most clock.Slack", late)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestServerRemovesLeftOverFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(left); !os.IsNotExist(err) {
-		t.Errorf("the left-over file: %v", err)
+		t.Errorf("the left-over file: %v, want it removed", err)
 	}
 	for _, path := range kept {
 		if _, err := os.Lstat(path); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// A thief who changes the address while a node sends a mail must not get it.
+// A thief who changes the address while a node sends a mail must not get that mail.
 func TestMailUnderWayGoesToTheFormerAddress(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestMailUnderWayGoesToTheFormerAddress(t *testing.T) {
 			text, err := os.ReadFile(files[0])
 			testkit.Check(t, err)
 			if !strings.Contains(string(text), "\r\nTo: ada@example.com\r\n") {
-				t.Errorf("the mail is\n%s", text)
+				t.Errorf("the mail isn't to ada@example.com:\n%s", text)
 			}
 		})
 	}

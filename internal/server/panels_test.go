@@ -72,10 +72,10 @@ panels:
 		}
 	}
 	if all[0].Origin != "https://panel.example.com" || all[1].Origin != "https://logs.example.org:8443" {
-		t.Errorf("origins %s, %s", all[0].Origin, all[1].Origin)
+		t.Errorf("origins %s, %s; want those of the configuration", all[0].Origin, all[1].Origin)
 	}
 	if got, err := upstreams(cfg); err != nil || got[0].to.String() != "http://127.0.0.1:8082" || got[1].to != nil {
-		t.Errorf("upstreams %v, %v", got, err)
+		t.Errorf("upstreams %v, %v; want one for the first panel only", got, err)
 	}
 }
 
@@ -83,7 +83,7 @@ panels:
 func TestUnknownRequirementAdmitsNobody(t *testing.T) {
 	got, err := Panels(config.Config{Panels: []config.Panel{{Require: "Nothing", Rules: []config.Rule{{Path: "/x/", Require: "Nothing"}}}}})
 	if err != nil || len(got) != 1 || got[0].Demand.Requirement != access.Closed {
-		t.Fatalf("an unknown requirement: %+v, %v", got, err)
+		t.Fatalf("an unknown requirement: %+v, %v; want access.Closed", got, err)
 	}
 	if d, _ := got[0].DemandOf("/x/y"); d.Requirement != access.Closed {
 		t.Errorf("an unknown requirement of a rule demands %+v, want access.Closed", d)

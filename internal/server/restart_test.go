@@ -23,7 +23,7 @@ func restart(t *testing.T, p *portal.Portal, settings ...string) *portal.Portal 
 	}
 	next := portal.StartIn(t, p.Dir, p.Clock, settings...)
 	if a := next.Browser(t).Get("/healthz"); a.Status != 200 {
-		t.Fatalf("healthz: %d", a.Status)
+		t.Fatalf("healthz: %d, want 200", a.Status)
 	}
 	return next
 }
@@ -97,7 +97,7 @@ func TestAServerThatStopsLeavesNoLeaseAndNoReport(t *testing.T) {
 			d := testkit.Open(t, p.Config.DatabaseURL())
 			for _, table := range []string{"leases", "nodes"} {
 				if n := count(d, table); n != 0 {
-					t.Errorf("the stopped server left %d rows in %s", n, table)
+					t.Errorf("the stopped server left %d rows in %s, want none", n, table)
 				}
 			}
 		})

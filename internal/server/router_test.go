@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Forward-auth answers only trusted proxies. Without any, a panel that another proxy serves
-// would never be reachable.
+// Forward-auth answers only trusted proxies. Without one, a panel that another proxy serves
+// could never be reached.
 func TestPanelWithoutUpstreamNeedsATrustedProxy(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.TempDir()})

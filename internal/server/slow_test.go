@@ -82,9 +82,9 @@ func drip(conn net.Conn, text string) {
 }
 
 // testSlowClient serves a portal with the configuration, and runs client on a connection to it. The
-// server must close the connection after the time want, or at most slack later, since the client
-// notices it when it sends or reads its next byte. A second before, it must answer other clients,
-// which answersOthers checks.
+// server must close the connection after the duration want. The client notices that up to slack
+// later, when it sends or reads its next byte. A second before the end, the server must answer
+// other clients, which answersOthers checks.
 func testSlowClient(t *testing.T, cfg config.Config, client func(*testing.T, net.Conn), want, slack time.Duration, answersOthers func(*pipeListener, *testing.T) bool) {
 	p, err := server.Open(context.Background(), cfg, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -45,8 +45,7 @@ const (
 	getHead = "\x82\x87\x84\x41\x09" + secureHost
 )
 
-// TestAttack149SlowClientsOfTLS: TLS and HTTP/2 have more phases in which a client can be
-// slow.
+// TestAttack149SlowClientsOfTLS tests clients that are slow in the phases that TLS and HTTP/2 add.
 func TestAttack149SlowClientsOfTLS(t *testing.T) {
 	settings, opened := frame(4, 0, 0, ""), frame(1, 5, 1, getHead)
 	for name, test := range map[string]struct {

@@ -12,7 +12,7 @@ func TestServiceManagersWaitUntilTheServerHasStopped(t *testing.T) {
 	t.Parallel()
 	for _, one := range []struct {
 		file, setting string
-		before        time.Duration // the part of it that passes before SIGTERM
+		before        time.Duration // how much of the waiting time passes before SIGTERM
 	}{
 		{"systemd/sallyport.service", `(?m)^TimeoutStopSec=(\d+)s$`, 0},
 		{"container/compose.yaml", `stop_grace_period: (\d+)s\n`, 0},
@@ -24,11 +24,11 @@ func TestServiceManagersWaitUntilTheServerHasStopped(t *testing.T) {
 		}
 		found := regexp.MustCompile(one.setting).FindSubmatch(text)
 		if found == nil {
-			t.Errorf("%s: no %s", one.file, one.setting)
+			t.Errorf("%s has no setting that matches %s", one.file, one.setting)
 			continue
 		}
 		if wait, err := time.ParseDuration(string(found[1]) + "s"); err != nil || wait-one.before <= stopTime+restTime {
-			t.Errorf("%s waits %v, %v of it before SIGTERM; the server may take %v", one.file, wait, one.before, stopTime+restTime)
+			t.Errorf("%s waits %v, of which %v pass before SIGTERM; want more than %v after SIGTERM", one.file, wait, one.before, stopTime+restTime)
 		}
 	}
 }

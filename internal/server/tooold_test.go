@@ -27,7 +27,7 @@ func outdate(t *testing.T, d *db.DB) {
 	testkit.Check(t, err)
 }
 
-// openAt opens a portal on a database of the engine and a listener for it.
+// openAt opens a portal on a database of the given engine, and a listener for the portal.
 func openAt(t *testing.T, engine string) (*Portal, net.Listener, *testkit.Clock, *strings.Builder) {
 	t.Helper()
 	environ := []string{"SALLYPORT_DATA_DIR=" + t.TempDir(), "SALLYPORT_LISTEN=" + testkit.FreeAddress(t), "SALLYPORT_DRAIN=2s"}

@@ -54,13 +54,13 @@ func sessionOf(t *testing.T, d *db.DB, token string, now time.Time) *Session {
 	s, owner, err := ByToken(context.Background(), d.Reader(), token, life, now)
 	if errors.Is(err, db.ErrNotFound) {
 		if s.ID != "" || owner.ID != "" {
-			t.Errorf("ErrNotFound, but also %+v of %+v", s, owner)
+			t.Errorf("ByToken returned ErrNotFound with the session %+v and the account %+v, want neither", s, owner)
 		}
 		return nil
 	}
 	testkit.Check(t, err)
 	if s.AccountID != owner.ID {
-		t.Errorf("session of %s with account %s", s.AccountID, owner.ID)
+		t.Errorf("ByToken returned a session of account %s with account %s, want the session's account", s.AccountID, owner.ID)
 	}
 	return &s
 }
@@ -116,8 +116,8 @@ func TestLastUseOnlyMovesForward(t *testing.T) {
 		id := sessionOf(t, d, token, testkit.Start).ID
 		for _, test := range []struct{ at, want time.Duration }{
 			{5 * time.Minute, 5 * time.Minute},
-			{2 * time.Minute, 5 * time.Minute}, // a slower request doesn't move it back
-			{-time.Hour, 5 * time.Minute},      // nor does a clock that was set back
+			{2 * time.Minute, 5 * time.Minute}, // a slower request doesn't move the last use back
+			{-time.Hour, 5 * time.Minute},      // a clock that was set back doesn't either
 		} {
 			write(t, d, func(ctx context.Context, tx *db.Tx) error { return NoteUse(ctx, tx, id, testkit.Start.Add(test.at)) })
 			if got := sessionOf(t, d, token, testkit.Start).SeenAt.Sub(testkit.Start); got != test.want {

@@ -24,8 +24,8 @@ func TestUnreadableSessionsAreDenied(t *testing.T) {
 		if s, _, err := ByToken(ctx, d.Reader(), token, life, testkit.Start); err == nil || s.ID != "" {
 			t.Errorf("proof of an unknown kind (F3): %+v, %v; want an error", s, err)
 		}
-		// It doesn't prevent the correction of other rows, and is revoked with the sessions of
-		// the future.
+		// RevokeFuture doesn't fail on the unreadable session, and revokes it like every other
+		// session that was used in the future.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
 			if _, err := db.Exec(ctx, tx, `UPDATE sessions SET seen_at = $1`, db.At{Time: testkit.Start.Add(time.Hour)}); err != nil {
 				return err
@@ -64,8 +64,8 @@ func TestRenewDropsProofsOfTheFuture(t *testing.T) {
 	})
 }
 
-// A sign-in or fresh proof can renew an older session. Then only the proofs show that the
-// clock was ahead.
+// A sign-in or fresh proof can renew an older session. Then only the times of the proofs show that
+// the clock was ahead.
 func TestRevokeFutureEndsSessionsWithLaterProofs(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := add(t, d, "ada")

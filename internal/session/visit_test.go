@@ -48,7 +48,7 @@ func isAdmitted(t *testing.T, d *db.DB, token, panel string, now time.Time) bool
 	}
 	testkit.Check(t, err)
 	if v.ID == "" || v.Owner.ID != v.Session.AccountID {
-		t.Errorf("incomplete visit %+v", v)
+		t.Errorf("VisitByToken returned %+v, want an ID and the session's owner", v)
 	}
 	return true
 }
@@ -80,7 +80,7 @@ func TestHandoffAdmitsOneBrowserOnce(t *testing.T) {
 			token := handOff(t, d, s, now)
 			visit, back, err := redeem(d, token, test.panel, test.state, now.Add(test.after))
 			if !errors.Is(err, test.want) || back != test.back || (visit != "") != (test.want == nil) {
-				t.Errorf("%s: got a visit %v, return URL %q, error %v", test.name, visit != "", back, err)
+				t.Errorf("%s: a visit: %t, return URL %q, error %v; want a visit: %t, %q, %v", test.name, visit != "", back, err, test.want == nil, test.back, test.want)
 			}
 			if _, _, err := redeem(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
 				t.Errorf("%s, a second time: %v, want ErrHandoff", test.name, err)

@@ -27,7 +27,7 @@ type CA struct {
 
 const years = 365 * 24 * time.Hour
 
-// NewCA returns a new authority, which only clients with its Roots trust.
+// NewCA returns a new authority. Only clients that have its Roots trust it.
 func NewCA(t testing.TB) *CA {
 	t.Helper()
 	ca := &CA{t: t, Roots: x509.NewCertPool()}
@@ -44,8 +44,8 @@ func NewCA(t testing.TB) *CA {
 	return ca
 }
 
-// sign makes a certificate and its key. The authority signs the certificate, or the
-// key itself if the authority has none yet.
+// sign makes a certificate and its key. The authority's key signs the certificate. For the
+// authority's own certificate, when it has no key yet, the new key does.
 func (ca *CA) sign(template *x509.Certificate, from, to time.Time) (der []byte, key *ecdsa.PrivateKey) {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -66,15 +66,15 @@ func (ca *CA) sign(template *x509.Certificate, from, to time.Time) (der []byte, 
 	return der, key
 }
 
-// Issue writes a certificate for names, which may be IP addresses, to FILE.pem in dir
-// and its key to FILE.key, and returns both paths.
+// Issue writes a certificate to FILE.pem in dir and its key to FILE.key, where FILE stands for
+// the parameter file. It returns both paths. names are host names or IP addresses.
 func (ca *CA) Issue(dir, file string, names ...string) (cert, key string) {
 	ca.t.Helper()
 	return ca.IssueFor(dir, file, Start.Add(-years), Start.Add(5*years), names...)
 }
 
-// IssueFor is [CA.Issue] with a validity. Like a renewal, it replaces existing files by
-// new ones.
+// IssueFor is like [CA.Issue] but with a given validity. It replaces existing files by new
+// ones, as a renewal does.
 func (ca *CA) IssueFor(dir, file string, from, to time.Time, names ...string) (cert, key string) {
 	ca.t.Helper()
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: names[0]}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}

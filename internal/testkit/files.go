@@ -15,7 +15,7 @@ func MoveFile(t *testing.T, from, to string) {
 	}
 }
 
-// CopyFile copies a file, for its owner only.
+// CopyFile copies a file. Only the owner can read the copy.
 func CopyFile(t *testing.T, from, to string) {
 	t.Helper()
 	content, err := os.ReadFile(from)
@@ -23,8 +23,8 @@ func CopyFile(t *testing.T, from, to string) {
 	Check(t, os.WriteFile(to, content, 0o600))
 }
 
-// EditFile replaces old by new in a file of the folder dir. It fails the test if the file
-// doesn't contain old.
+// EditFile replaces the text old by the text new, everywhere in a file of the folder dir. It
+// fails the test if the file doesn't contain old.
 func EditFile(t *testing.T, dir, file, old, new string) {
 	t.Helper()
 	path := filepath.Join(dir, file)
@@ -48,7 +48,7 @@ func CopyInto(t *testing.T, file, dir string) {
 	WriteFile(t, filepath.Join(dir, filepath.Base(file)), string(text))
 }
 
-// WriteFile writes text into a file that every user of the machine may read.
+// WriteFile writes text into a file that every user of the machine can read.
 func WriteFile(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {

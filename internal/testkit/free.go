@@ -10,24 +10,24 @@ import (
 	"testing"
 )
 
-// The range of ports to choose from. It is below 32768, where Linux begins to choose
-// the ports of outgoing connections: such a connection could take the port before the
-// caller binds it.
+// The range of ports from which [FreePort] chooses. It is below 32768, from where Linux takes
+// the ports of outgoing connections: such a connection could take a port before the caller of
+// FreePort binds it.
 const firstPort, portsCount = 20_000, 12_000
 
-// reserved are the sockets that keep each port of [FreePort] for this process.
+// reserved has a socket for each port that [FreePort] returned. It keeps the port for this process.
 var reserved struct {
 	sync.Mutex
 	sockets []net.Listener
 }
 
-// FreePort returns a port of 127.0.0.1 at which no process listens. No later call returns
-// the same port, in this process or in another one, until this process ends. Without that,
-// two HAProxys could get one port, and since HAProxy sets SO_REUSEPORT, both would listen.
+// FreePort returns a port of 127.0.0.1 at which no process listens. Until this process ends, no
+// later call returns the same port, in this process or in another one. Otherwise two HAProxys
+// could get the same port, and both would listen at it, since HAProxy sets SO_REUSEPORT.
 func FreePort() (string, error) {
 	for {
 		port := fmt.Sprint(firstPort + rand.IntN(portsCount))
-		// An abstract socket of Linux has a name that one process at a time can have.
+		// Only one process at a time can have a Linux abstract socket with this name.
 		socket, err := net.Listen("unix", "@sallyport-test-port-"+port)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
@@ -48,7 +48,7 @@ func FreePort() (string, error) {
 	}
 }
 
-// FreeAddress returns an address on loopback, host and port, with a port of [FreePort].
+// FreeAddress returns the host 127.0.0.1 with a port of [FreePort].
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	port, err := FreePort()

@@ -5,12 +5,12 @@ import (
 	"path/filepath"
 )
 
-// Path returns the absolute path of a file or directory of the repository, from its
-// slash-separated path relative to the root. It works in the tests of every package.
+// Path returns the absolute path of a file or directory of the repository. name is its
+// slash-separated path relative to the root. Path works in the tests of every package.
 func Path(name string) string { return filepath.Join(root(), filepath.FromSlash(name)) }
 
-// root returns the repository's root: the nearest directory with a go.mod, from the
-// working directory up.
+// root returns the repository's root: the working directory, or the nearest one above it,
+// that has a go.mod.
 func root() string {
 	dir, err := os.Getwd()
 	if err != nil {

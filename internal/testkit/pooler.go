@@ -20,8 +20,8 @@ import (
 // node's pool, so that successive transactions get different connections.
 const poolerConns = 3
 
-// Pooler starts a PgBouncer in transaction mode in front of the database at rawURL and
-// returns the URL through it. It stops at the end of the test.
+// Pooler starts a PgBouncer in transaction mode in front of the database at rawURL. It returns
+// the database's URL through the PgBouncer, which stops at the end of the test.
 func Pooler(t testing.TB, rawURL string) string {
 	t.Helper()
 	past, err := url.Parse(rawURL)
@@ -66,7 +66,7 @@ default_pool_size = %d
 		t.Fatalf("%v; the tests need it: make deps", err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM) // stops without waiting for clients
+		cmd.Process.Signal(syscall.SIGTERM) // at SIGTERM, PgBouncer doesn't wait for its clients
 		cmd.Wait()
 	})
 	through := *past
@@ -83,8 +83,8 @@ default_pool_size = %d
 }
 
 // Unprivileged returns the attributes with which to start PostgreSQL or PgBouncer in
-// dir. Both refuse to run as root; if the test does, they run as the user postgres,
-// and dir gets this owner.
+// dir. Both refuse to run as root. If the test runs as root, they run as the user postgres,
+// and Unprivileged makes this user the owner of dir.
 func Unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	attributes := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach the server
 	if os.Getuid() != 0 {

@@ -18,10 +18,10 @@ import (
 // startTimeout is how long a server may take to answer on a busy machine.
 const startTimeout = time.Minute
 
-// Postgres is a PostgreSQL server on loopback. It asks for no password and, unless the settings
-// say otherwise, doesn't sync to the disk.
+// Postgres is a PostgreSQL server on loopback. It asks for no password. It doesn't sync to the
+// disk unless its settings say so.
 type Postgres struct {
-	dir    string // its files are in dir/data
+	dir    string // the server's files are in dir/data
 	port   string
 	bin    string
 	server *exec.Cmd
@@ -30,8 +30,8 @@ type Postgres struct {
 }
 
 // StartPostgres starts a PostgreSQL server with its files in dir, and returns a URL for
-// its superuser. settings are such as "fsync=on". Text is in the order of a language, as where
-// an operator runs createdb: it differs from the order of bytes, which Go and SQLite have.
+// its superuser. settings are such as "fsync=on". The server sorts text in the order of a
+// language, as a database of an operator's does, and not by bytes as Go and SQLite do.
 func StartPostgres(dir string, settings ...string) (url string, stop func(), err error) {
 	p, err := newPostgres(dir)
 	if err != nil {
@@ -56,7 +56,7 @@ func newPostgres(dir string) (*Postgres, error) {
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 
-// URL returns a URL for the superuser to a database.
+// URL returns the URL with which the superuser connects to a database.
 func (p *Postgres) URL(database string) string {
 	return "postgres://postgres@" + p.Address() + "/" + database + "?sslmode=disable"
 }
@@ -64,7 +64,7 @@ func (p *Postgres) URL(database string) string {
 // Address returns the host and port at which the server listens.
 func (p *Postgres) Address() string { return "127.0.0.1:" + p.port }
 
-// create creates the server's files with one of PostgreSQL's programs.
+// create runs one of PostgreSQL's programs, which creates the server's files.
 func (p *Postgres) create(program string, args ...string) error {
 	attributes, err := Unprivileged(p.dir)
 	if err != nil {
@@ -101,12 +101,12 @@ func (p *Postgres) start() error {
 }
 
 func (p *Postgres) stop() {
-	p.server.Process.Signal(syscall.SIGINT) // fast shutdown: ends connections and stops
+	p.server.Process.Signal(syscall.SIGINT) // "fast shutdown", which ends the connections
 	p.server.Wait()
 }
 
 // PostgresPrograms returns the directory of the newest PostgreSQL server programs that
-// are installed. On Debian it isn't in PATH.
+// are installed. On Debian this directory isn't in PATH.
 func PostgresPrograms() (string, error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) > 0 {

@@ -15,12 +15,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// walMegabytes is the size of the files of PostgreSQL's write-ahead log on a server for
-// one test. They fit within the limit of [Postgres.FillDisk], so that the server can
-// run on and refuse writes.
+// walMegabytes is the size of each file of PostgreSQL's write-ahead log on a server of
+// [NewPostgres]. The files are within the limit of [Postgres.FillDisk], so that the server
+// keeps running and refuses writes.
 const walMegabytes = 1
 
-// NewPostgres starts a PostgreSQL server for one test, which may break it.
+// NewPostgres starts a PostgreSQL server that only this test uses, so the test may break it.
 func NewPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	p := emptyPostgres(t)
@@ -43,13 +43,14 @@ func emptyPostgres(t testing.TB) *Postgres {
 	return p
 }
 
-// Standby starts a synchronous standby of p. From then on p answers a commit only after
-// the standby has it.
+// Standby starts a synchronous standby of p. From then on, p answers a commit only when the
+// standby has the commit too.
 func (p *Postgres) Standby(t testing.TB) *Postgres {
 	t.Helper()
 	other := emptyPostgres(t)
 	Check(t, other.create("pg_basebackup", "-D", other.data(), "-d", p.URL("postgres"), "-R", "--checkpoint=fast", "--no-sync"))
-	// The copy may have the setting of p, with which it would wait for a standby itself.
+	// The copy has the settings of p. If p has a standby already, these would make the copy
+	// wait for a standby too.
 	settings, err := os.OpenFile(filepath.Join(other.data(), "postgresql.auto.conf"), os.O_WRONLY|os.O_APPEND, 0)
 	Check(t, err)
 	_, err = settings.WriteString("synchronous_standby_names = ''\n")
@@ -74,7 +75,7 @@ func (p *Postgres) Exec(t testing.TB, statement string) {
 	Check(t, p.run(statement, nil))
 }
 
-// Query waits until a query returns want, as text.
+// Query waits until the query returns one value whose text is want.
 func (p *Postgres) Query(t testing.TB, query, want string) {
 	t.Helper()
 	Until(t, query, func() bool {
@@ -103,7 +104,7 @@ func (p *Postgres) Kill() {
 	if p.server == nil || p.server.Process == nil || p.server.ProcessState != nil {
 		return
 	}
-	p.signal(syscall.SIGSTOP) // so that the server starts no child meanwhile
+	p.signal(syscall.SIGSTOP) // so that the server starts no child before SIGKILL
 	p.signal(syscall.SIGKILL)
 	p.server.Wait()
 }
@@ -114,21 +115,21 @@ func (p *Postgres) Restart(t testing.TB) {
 	Check(t, p.start())
 }
 
-// Freeze stops the server's processes, so that it accepts connections but doesn't answer, until
-// [Postgres.Thaw].
+// Freeze stops the server's processes until [Postgres.Thaw]. A frozen server accepts connections
+// but doesn't answer.
 func (p *Postgres) Freeze() { p.signal(syscall.SIGSTOP) }
 
 // Thaw lets a frozen server run on.
 func (p *Postgres) Thaw() { p.signal(syscall.SIGCONT) }
 
-// signal sends a signal to the server, then to its children.
+// signal sends a signal to the server's main process, then to its children.
 func (p *Postgres) signal(what syscall.Signal) {
 	for _, id := range p.processes() {
 		syscall.Kill(id, what)
 	}
 }
 
-// processes returns the ids of the server's process and of its children, in this order.
+// processes returns the ids of the server's main process and of its children, in this order.
 func (p *Postgres) processes() []int {
 	server := p.server.Process.Pid
 	all := []int{server}
@@ -146,16 +147,15 @@ func (p *Postgres) processes() []int {
 	return all
 }
 
-// FillDisk limits the size of each of the database's files to a megabyte, until
-// [Postgres.MakeRoom]. Writes past this limit of the system fail where writes to a full
-// disk would.
+// FillDisk makes writes fail as on a full disk, until [Postgres.MakeRoom]. It sets a limit of
+// the system: no process of the server can write to a file beyond its first megabyte.
 func (p *Postgres) FillDisk(t testing.TB) { p.limit(t, strconv.Itoa(walMegabytes<<20)) }
 
 // MakeRoom removes the limit that [Postgres.FillDisk] set.
 func (p *Postgres) MakeRoom(t testing.TB) { p.limit(t, "unlimited") }
 
 // limit sets the limit on the size of files for all processes of the server. It runs
-// prlimit as the server's user, since a container may not allow it to root.
+// prlimit as the server's user, since some containers forbid root to change such limits.
 func (p *Postgres) limit(t testing.TB, bytes string) {
 	t.Helper()
 	for _, id := range p.processes() {

@@ -22,18 +22,18 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// PostgresVariable names the environment variable with the URL of a PostgreSQL
-// server on which tests may create databases, as a superuser.
+// PostgresVariable names the environment variable that has the URL of a PostgreSQL
+// server. The URL's user must be a superuser, since tests create databases there.
 const PostgresVariable = "SALLYPORT_TEST_POSTGRES"
 
 // Engines lists the names of both engines.
 var Engines = []string{"sqlite", "postgres"}
 
-// untilTimeout is long enough for a busy machine to do what usually takes a moment.
+// untilTimeout is enough time even for a busy machine to do what usually takes a moment.
 const untilTimeout = 20 * time.Second
 
-// Until waits until done returns true, which another goroutine or process causes. It fails the test
-// after untilTimeout. The parameter what describes the awaited state.
+// Until waits until the function done returns true, for a state that another goroutine or process
+// brings about. It fails the test after untilTimeout. The parameter what describes the state.
 func Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for start := time.Now(); !done(); time.Sleep(time.Millisecond) {
@@ -43,10 +43,10 @@ func Until(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// Quick holds low Argon2id costs, for tests that don't depend on the costs.
+// Quick has low Argon2id costs. It is for tests that don't depend on the costs.
 var Quick = secret.Argon2id{MemoryKiB: 64, Iterations: 1}
 
-// Each runs a test on a fresh, migrated database of each engine.
+// Each runs a test once for each engine, with a new database that has today's schema.
 func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	t.Helper()
 	for _, engine := range Engines {
@@ -78,8 +78,8 @@ func DatabaseURL(t testing.TB, engine string) string {
 	return postgresURL(t, "template1")
 }
 
-// postgresURL returns the URL of a new PostgreSQL database, a copy of the one with the name
-// template. It is removed at the end of the test.
+// postgresURL returns the URL of a new PostgreSQL database. It is a copy of the database whose
+// name is template, and is removed at the end of the test.
 func postgresURL(t testing.TB, template string) string {
 	t.Helper()
 	server := os.Getenv(PostgresVariable)
@@ -133,23 +133,24 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
-// BeforeMove makes [Clock.Move] call f before each move, for work that a server's jobs
-// would do.
+// BeforeMove makes [Clock.Move] call f before each move. The function f does what a server's
+// jobs would do.
 func (c *Clock) BeforeMove(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.before = append(c.before, f)
 }
 
-// AfterMove makes [Clock.Move] call f after each move, with the duration of the move,
-// for work that a server's jobs would do.
+// AfterMove makes [Clock.Move] call f after each move, with the duration of the move. The
+// function f does what a server's jobs would do.
 func (c *Clock) AfterMove(f func(time.Duration)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.after = append(c.after, f)
 }
 
-// Move lets the duration d pass. A negative d sets the clock back.
+// Move moves the clock ahead by d, or back if d is negative. It calls the functions of
+// [Clock.BeforeMove] and [Clock.AfterMove].
 func (c *Clock) Move(d time.Duration) {
 	c.mu.Lock()
 	before, after := slices.Clone(c.before), slices.Clone(c.after)
@@ -163,7 +164,7 @@ func (c *Clock) Move(d time.Duration) {
 	}
 }
 
-// Set sets the clock ahead, or back, by d, without the work of [Clock.BeforeMove] and
+// Set is like [Clock.Move] but doesn't call the functions of [Clock.BeforeMove] and
 // [Clock.AfterMove].
 func (c *Clock) Set(d time.Duration) {
 	c.mu.Lock()
@@ -171,9 +172,9 @@ func (c *Clock) Set(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// Race calls one from n goroutines at the same time and returns how often each result
-// occurred.
-func Race(n int, one func(i int) string) map[string]int {
+// Race calls f from n goroutines at the same time and returns how often f returned each
+// result. It passes each call a different number below n.
+func Race(n int, f func(i int) string) map[string]int {
 	var (
 		ready, done sync.WaitGroup
 		start       = make(chan struct{})
@@ -184,7 +185,7 @@ func Race(n int, one func(i int) string) map[string]int {
 		done.Go(func() {
 			ready.Done()
 			<-start
-			results[i] = one(i)
+			results[i] = f(i)
 		})
 	}
 	ready.Wait()

@@ -15,17 +15,17 @@ type Fault int
 const (
 	Whole       Fault = iota // no fault: forward everything
 	Cut                      // end every connection and refuse new ones
-	Held                     // forward nothing, but keep connections open, as if the server vanished
-	Slow                     // forward everything, late
-	Forgetful                // forward commits, and end the connection instead of forwarding the answer
-	Interrupted              // forward everything up to a commit, then stop
+	Held                     // forward nothing but keep connections open, as if the server had vanished
+	Slow                     // forward everything, but late
+	Forgetful                // forward a commit, then end the connection before the answer
+	Interrupted              // forward everything until the client commits, then nothing
 )
 
 // slowBy is how late a slow wire forwards.
 const slowBy = 100 * time.Millisecond
 
-// Messages of PostgreSQL's clients: the end of a transaction, and the first statement of
-// a connection that listens for changes.
+// What PostgreSQL's clients send to end a transaction, and as the first statement of a
+// connection that listens for changes.
 var (
 	commit  = []byte("Q\x00\x00\x00\x0bcommit\x00")
 	listens = []byte("LISTEN ")
@@ -37,7 +37,7 @@ type Wire struct {
 	listener net.Listener
 
 	mu        sync.Mutex
-	changed   *sync.Cond // with mu; signals a new fault or the end of a link
+	changed   *sync.Cond // its lock is mu; signals a new fault or the end of a link
 	to        string
 	all       Fault
 	listening Fault // fault of the links that listen for changes, if all is Whole
@@ -47,16 +47,17 @@ type Wire struct {
 // link is a connection through the wire.
 type link struct {
 	client, server net.Conn
-	listens        bool // it listens for changes
-	commits        bool // it sent a commit that isn't answered yet
+	listens        bool // the client listens for changes
+	commits        bool // the client sent a commit that isn't answered yet
 	ended          bool
 }
 
-// NewWire returns a wire to a host and port. It ends with the test.
+// NewWire returns a wire to the server at a host and port. The wire is closed at the end of the
+// test.
 func NewWire(t testing.TB, to string) *Wire {
 	t.Helper()
-	// The wire has a loopback address of its own, so that it never takes a port that
-	// another process could be given on 127.0.0.1.
+	// The wire listens at a loopback address that nothing else uses, so that it never takes
+	// a port of 127.0.0.1 that another process expects to be free.
 	listener, err := net.Listen("tcp", "127.0.0.4:0")
 	if err != nil {
 		t.Fatal(err)
@@ -82,14 +83,15 @@ func NewWire(t testing.TB, to string) *Wire {
 // Address returns the host and port at which the wire listens.
 func (w *Wire) Address() string { return w.listener.Addr().String() }
 
-// SetFault sets the fault of every connection, present and future.
+// SetFault sets the fault of all present and future connections.
 func (w *Wire) SetFault(f Fault) { w.set(func() { w.all = f }) }
 
-// SetListenFault sets the fault of the connections that listen for changes.
+// SetListenFault sets the fault of the connections that listen for changes. It has no effect
+// while [Wire.SetFault] has set another fault than [Whole].
 func (w *Wire) SetListenFault(f Fault) { w.set(func() { w.listening = f }) }
 
-// MoveTo ends every connection and sends new ones to another server, as an address that
-// moves to another machine does.
+// MoveTo ends every connection and forwards new ones to another server, as when an address
+// moves to another machine.
 func (w *Wire) MoveTo(to string) {
 	w.set(func() {
 		w.to = to
@@ -174,8 +176,8 @@ func (w *Wire) copy(l *link, to, from net.Conn, up bool) {
 	}
 }
 
-// mayForward waits as long as the fault demands, then reports whether the wire may
-// forward what the client sent; if sent is nil, what the server answered.
+// mayForward waits for as long as the fault demands. Then it reports whether the wire forwards
+// what it read: the bytes sent by the client or, if sent is nil, an answer of the server.
 func (w *Wire) mayForward(l *link, sent []byte) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// tries returns entries of one unit each, the given times before [testkit.Start].
+// tries returns one entry of one unit for each duration in ago, made that long before
+// [testkit.Start].
 func tries(ago ...time.Duration) []entry {
 	var row []entry
 	for i, d := range ago {
@@ -22,7 +23,7 @@ func tries(ago ...time.Duration) []entry {
 // ask returns a question in which only the units are set.
 func ask(units int) question { return question{units: units} }
 
-// times returns n times d.
+// times returns a slice of n durations, each of length d.
 func times(n int, d time.Duration) []time.Duration {
 	all := make([]time.Duration, n)
 	for i := range all {
@@ -141,7 +142,7 @@ func TestClockSetBackNeverReopensAWindow(t *testing.T) {
 			}
 			for i := 1; i < len(s.allowed); i++ {
 				if s.allowed[i].at.Before(s.allowed[i-1].at) {
-					t.Fatalf("%s: the entries are out of order", bucket)
+					t.Fatalf("%s: the allowed tries aren't in the order of their times", bucket)
 				}
 			}
 		}
@@ -197,10 +198,10 @@ func TestRetryAfterIsWhenTheTryIsAllowed(t *testing.T) {
 			if v.Answer == Wait {
 				waited++
 				if v.RetryAfter <= 0 || v.RetryAfter > max(s.rule.pace, time.Hour) {
-					t.Fatalf("%s: RetryAfter = %v", bucket, v.RetryAfter)
+					t.Fatalf("%s: RetryAfter = %v, want more than 0 and at most %v", bucket, v.RetryAfter, max(s.rule.pace, time.Hour))
 				}
 				if got := decide(now.Add(v.RetryAfter), s.row, s.rule, ask(1)); got.Answer != Allow {
-					t.Fatalf("%s: refused after waiting %v as told: %+v", bucket, v.RetryAfter, got)
+					t.Fatalf("%s: after waiting %v as told: %+v, want Allow", bucket, v.RetryAfter, got)
 				}
 				if early := decide(now.Add(v.RetryAfter-1), s.row, s.rule, ask(1)); s.rule.pace == 0 && early.Answer == Allow {
 					t.Fatalf("%s: RetryAfter = %v is longer than needed", bucket, v.RetryAfter)
@@ -227,11 +228,12 @@ func TestPruneKeepsWhatARuleReaches(t *testing.T) {
 			now = now.Add(randomGap(r))
 			whole, pruned := decide(now, row, rule, ask(1)), decide(now, prune(now, row, rule), rule, ask(1))
 			if whole != pruned {
-				t.Fatalf("%s: %+v, but after prune %+v", bucket, whole, pruned)
+				t.Fatalf("%s: decide = %+v before prune and %+v after it, want no difference", bucket, whole, pruned)
 			}
 		}
 	})
-	// A network fails as fast as allowed for an hour. All accounts of that hour still count.
+	// A network makes failing tries for an hour, as fast as the rule allows. All accounts of that
+	// hour still count.
 	wide, row := rules[WidePrefix], []entry(nil)
 	per := wide.limits[0].within / time.Duration(wide.limits[0].units)
 	for i := range int(wide.accounts.within / per) {
@@ -302,7 +304,7 @@ func TestHotInstanceAsksForTwoCodes(t *testing.T) {
 		{0, 99, 10, false}, {0, 100, 10, true}, {0, 2999, 1000, false}, {0, 3000, 1000, true},
 	} {
 		if got := instanceHot(test.lastDay, test.lastYear, test.accounts); got != test.want {
-			t.Errorf("instanceHot for %+v = %v", test, got)
+			t.Errorf("instanceHot for %+v = %v, want %v", test, got, test.want)
 		}
 	}
 }
@@ -312,7 +314,7 @@ func TestSuspicion(t *testing.T) {
 	row[3].owned = true // the owner's own mistake
 	for _, test := range []struct {
 		name string
-		set  time.Duration // before testkit.Start
+		set  time.Duration // how long before testkit.Start the password was set
 		rows [][]entry
 		want Suspicion
 	}{

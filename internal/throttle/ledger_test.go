@@ -141,7 +141,7 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 				}
 			}
 		}
-		// A reservation that was never written, and one in another row.
+		// GiveBack ignores a reservation that was never written, and one in another row.
 		testkit.Check(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: codeKey, version: 1}}, id: mine[0].id + 1}))
 		testkit.Check(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: Key{Account: "bob", Bucket: CodeUnknownDevice}, version: 1}}, id: mine[0].id}))
 		if n := len(rowOf(t, d, codeKey)); n != 3 {
@@ -271,7 +271,8 @@ func TestSeveralTriesAreReservedTogetherOrNotAtAll(t *testing.T) {
 	})
 }
 
-// Any client may request /readyz, which calls Probe.
+// Probe must not change the ledger, since any client can make the server call it with a request to
+// /readyz.
 func TestProbeLeavesTheLedgerAsItWas(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
@@ -286,7 +287,7 @@ func TestProbeLeavesTheLedgerAsItWas(t *testing.T) {
 			}
 		}
 		if _, version, err := readRow(ctx, d.Reader(), Key{Bucket: "probe"}); err != nil || version != 0 {
-			t.Errorf("Probe left its own row: version %d, %v", version, err)
+			t.Errorf("Probe left its own row: version %d, %v; want version 0", version, err)
 		}
 	})
 }
@@ -342,7 +343,7 @@ func TestATryForNothingIsAnError(t *testing.T) {
 		}
 		var rows int
 		if err := db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger`, nil, &rows); err != nil || rows != 0 {
-			t.Errorf("%d rows were written, %v", rows, err)
+			t.Errorf("%d rows were written, %v; want none", rows, err)
 		}
 	})
 }

@@ -17,7 +17,7 @@ func TestMayLetInWhileItHelps(t *testing.T) {
 			t.Helper()
 			_, v, err := ledger.Reserve(context.Background(), Try{Key: Key{Account: "ada", Bucket: PasswordUnknownDevice, Subject: subject}, Units: units})
 			if err != nil || v.Answer != Allow {
-				t.Fatalf("%d units of %q: %+v, %v", units, subject, v, err)
+				t.Fatalf("%d units of %q: %+v, %v; want Allow", units, subject, v, err)
 			}
 		}
 		check := func(when string, want bool) {
@@ -39,9 +39,9 @@ func TestMayLetInWhileItHelps(t *testing.T) {
 	})
 }
 
-// TestPasswordsOfADay takes all passwords that the rule allows a guesser who reads the owner's
-// mails: those of unknown browsers and those of browsers that mail let in, however many. It does so
-// for three days, since the windows of the rule are a day long.
+// TestPasswordsOfADay counts the passwords that a guesser who reads the owner's mails can try in a
+// day: those in unknown browsers, and those in browsers that mail let in, however many browsers.
+// It goes on for three days, since the windows of the rule are a day long.
 func TestPasswordsOfADay(t *testing.T) {
 	unknown, letIn := simulation{rule: rules[PasswordUnknownDevice]}, simulation{rule: rules[PasswordUnknownDevice]}
 	for now := testkit.Start; now.Before(testkit.Start.Add(3 * day)); now = now.Add(time.Second) {

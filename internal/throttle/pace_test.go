@@ -29,7 +29,7 @@ func TestRightPasswordsHaveAPaceToo(t *testing.T) {
 	if err := enter(eve); !errors.As(err, &pace) || pace.RetryAfter != paceWithin-paceMatches*time.Second {
 		t.Errorf("a match past the pace: %v, %+v; want a PaceError", err, pace)
 	}
-	// The pace concerns that browser only.
+	// The pace applies only to that browser.
 	for _, other := range []Place{{Account: "eve", Known: true, Browser: "another"}, {Account: "eve", Browser: "hers"}, {Account: "ada", Known: true, Browser: "hers"}, {}} {
 		if err := enter(other); err != nil {
 			t.Errorf("another place %+v: %v, want a slot", other, err)
@@ -43,7 +43,8 @@ func TestRightPasswordsHaveAPaceToo(t *testing.T) {
 	if err := enter(Place{Account: "ada", Known: true}); err != nil || len(q.matched) != 2 {
 		t.Errorf("%v; the queue has %d paces, want those of ada's browser and of ada", err, len(q.matched))
 	}
-	// With more browsers, only a few more matches are allowed in each.
+	// Once many browsers have used up the account's pace, each browser is allowed only a few more
+	// matches.
 	for n := range pacePerAccount {
 		if err := enter(Place{Account: "bob", Known: true, Browser: fmt.Sprint(n % 18)}); err != nil {
 			t.Fatal(err)
@@ -54,14 +55,14 @@ func TestRightPasswordsHaveAPaceToo(t *testing.T) {
 	}
 	for range paceForEach {
 		if err := enter(Place{Account: "bob", Known: true, Browser: "quiet"}); err != nil {
-			t.Errorf("bob's browser with few matches: %v", err)
+			t.Errorf("bob's browser with few matches: %v, want a slot", err)
 		}
 	}
 	if err := enter(Place{Account: "bob", Known: true, Browser: "quiet"}); !errors.As(err, &pace) {
 		t.Errorf("bob's browser after %d matches: %v, want a PaceError", paceForEach, err)
 	}
 	if err := enter(Place{Account: "bob", Browser: "unknown"}); err != nil {
-		t.Errorf("bob's unknown browser: %v", err)
+		t.Errorf("bob's unknown browser: %v, want a slot", err)
 	}
 }
 

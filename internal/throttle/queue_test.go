@@ -38,16 +38,16 @@ func TestQueueHasALimitedLength(t *testing.T) {
 		}
 		synctest.Wait()
 		if len(entered) != 0 {
-			t.Fatalf("%d got one of %d slots", len(entered), slots)
+			t.Fatalf("%d waiters got a slot while all %d were in use, want none", len(entered), slots)
 		}
-		// The next one is refused at once; if it waited, this call would hang.
+		// The next caller is refused at once. If it waited, this call would hang.
 		if _, err := q.Acquire(ctx, Place{Known: true}); !errors.Is(err, ErrQueueFull) {
 			t.Fatalf("with %d waiting: %v, want ErrQueueFull", maxWaiting, err)
 		}
 		// A waiter whose context ends makes room for another one.
 		giveUp()
 		if err := <-gaveUp; !errors.Is(err, context.Canceled) {
-			t.Errorf("ended context: %v", err)
+			t.Errorf("ended context: %v, want context.Canceled", err)
 		}
 		synctest.Wait()
 		go wait(ctx, 0)
@@ -61,7 +61,7 @@ func TestQueueHasALimitedLength(t *testing.T) {
 			synctest.Wait()
 		}
 		if len(entered) != slots {
-			t.Errorf("%d got a slot, with %d slots in use", len(entered), slots)
+			t.Errorf("%d waiters got one of the %d freed slots, want one for each slot", len(entered), slots)
 		}
 		for range maxWaiting {
 			(<-entered)(true)
@@ -69,7 +69,7 @@ func TestQueueHasALimitedLength(t *testing.T) {
 		synctest.Wait()
 		for range slots {
 			if _, err := q.Acquire(ctx, Place{Known: true}); err != nil {
-				t.Errorf("empty queue: %v", err)
+				t.Errorf("empty queue: %v, want a slot", err)
 			}
 		}
 	})
@@ -84,10 +84,10 @@ func TestQueueWithACancelledContextStillTakesAFreeSlotOrLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := q.Acquire(cancelled, Place{Known: true}); !errors.Is(err, context.Canceled) {
-		t.Errorf("full queue, cancelled context: %v", err)
+		t.Errorf("full queue, cancelled context: %v, want context.Canceled", err)
 	}
 	if n := q.Len(); n != 0 {
-		t.Errorf("%d are still counted as waiters", n)
+		t.Errorf("%d are still counted as waiters, want none", n)
 	}
 	release(true)
 }
@@ -113,7 +113,7 @@ func TestPrefix(t *testing.T) {
 		}
 	}
 	if got := PrefixOf(netip.Addr{}); got != "" {
-		t.Errorf("PrefixOf of the invalid address = %q", got)
+		t.Errorf("PrefixOf of the invalid address = %q, want an empty text", got)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestOneHashOfAnAccountRunsAtATime(t *testing.T) {
 			if len(entered) != 0 {
 				t.Errorf("known %v: two hashes of one account run at once", known)
 			}
-			// The waiting one doesn't keep other accounts from free slots.
+			// The waiting hash doesn't keep other accounts from the free slots.
 			other, err := q.Acquire(ctx, Place{Account: "ada", Known: known, Browser: "b"})
 			if err != nil {
 				t.Fatal(err)
@@ -239,14 +239,15 @@ func TestOneHashOfAnAccountRunsAtATime(t *testing.T) {
 			release(true)
 			(<-entered)(true)
 			if q.free != 4 || len(q.known.running)+len(q.unknown.running)+len(q.known.order)+len(q.unknown.order) != 0 {
-				t.Errorf("known %v: an empty queue has %d free slots, or still has state of an account", known, q.free)
+				t.Errorf("known %v: after the last hash the queue has %d free slots, want 4, or still has state of an account", known, q.free)
 			}
 		}
 	})
 }
 
-// Twelve connections repeat one right password, in a known browser, in an unknown one of a
-// stranger's network, and in both. The test counts the hashes that start before the stranger's.
+// A flood for one account must not delay others for long. Twelve connections repeat one account's
+// right password: in a known browser, in an unknown browser of a stranger's network, or in both.
+// The test counts the hashes that start before the stranger's.
 func TestOneAccountDelaysOthersBriefly(t *testing.T) {
 	const connections, longest = 12, 8
 	for _, slots := range []int{1, 2, 4} {
@@ -259,7 +260,7 @@ func TestOneAccountDelaysOthersBriefly(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					const hash = 50 * time.Millisecond
 					begun := time.Now()
-					q := NewQueue(slots, func() time.Time { return begun.Add(10000 * time.Since(begun)) }) // too fast a clock for the pace
+					q := NewQueue(slots, func() time.Time { return begun.Add(10000 * time.Since(begun)) }) // so fast a clock that the pace refuses nothing
 					ctx, stop := context.WithCancel(t.Context())
 					var flood sync.WaitGroup
 					defer flood.Wait()

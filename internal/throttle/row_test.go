@@ -71,7 +71,7 @@ func TestCorruptRowsAreDenied(t *testing.T) {
 				t.Errorf("%s: Reserve = %+v, %+v, %v; want Refuse and an error", name, r, v, err)
 			}
 			if err := ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: codeKey, version: 2}}}); err == nil {
-				t.Errorf("%s: GiveBack succeeded", name)
+				t.Errorf("%s: GiveBack succeeded, want an error", name)
 			}
 		}
 	})
@@ -96,7 +96,7 @@ func FuzzEntries(f *testing.F) {
 		row, err := decode(b)
 		if err != nil {
 			if len(b)%entryBytes == 0 && len(b) <= maxEntries*entryBytes && !hasUnknownMark(b) {
-				t.Fatalf("decode refuses %d whole entries: %v", len(b)/entryBytes, err)
+				t.Fatalf("decode refuses %d whole entries: %v, want no error", len(b)/entryBytes, err)
 			}
 			return
 		}
@@ -104,12 +104,12 @@ func FuzzEntries(f *testing.F) {
 			t.Fatalf("encode(decode(b)) = %x, want %x", got, b)
 		}
 		for bucket, rule := range rules {
-			// The row may be one that Reserve never writes, in any order.
+			// The row may be one that Reserve never writes, with its entries in any order.
 			if v := decide(testkit.Start, row, rule, ask(1)); v.RetryAfter < 0 || v.Answer != Wait && v.RetryAfter != 0 {
-				t.Fatalf("%s: %+v for row %v", bucket, v, row)
+				t.Fatalf("%s: decide = %+v for row %v, want RetryAfter 0 unless the answer is Wait, and never less", bucket, v, row)
 			}
 			if got := prune(testkit.Start, row, rule); len(got) >= maxEntries {
-				t.Fatalf("prune leaves %d entries, without room for another", len(got))
+				t.Fatalf("prune leaves %d entries, want at most %d, so that another fits", len(got), maxEntries-1)
 			}
 		}
 	})
@@ -138,7 +138,7 @@ func TestClampTimesSkipsUnreadableRows(t *testing.T) {
 		for _, account := range []string{"a", "c"} {
 			row, _, err := readRow(t.Context(), d.Reader(), Key{Account: account, Bucket: CodeUnknownDevice})
 			if err != nil || len(row) != 1 || !row[0].at.Equal(latest) {
-				t.Errorf("%s: %+v, %v", account, row, err)
+				t.Errorf("%s: row %+v, %v; want one entry at %v", account, row, err, latest)
 			}
 		}
 	})

@@ -11,7 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// simulation is a ledger row under tries at changing times. It is pruned as Reserve does.
+// simulation is a ledger row that tries fill at changing times. It is pruned as Reserve prunes
+// rows.
 type simulation struct {
 	rule    rule
 	row     []entry
@@ -32,12 +33,12 @@ func (s *simulation) try(now time.Time, units int) Verdict {
 	return v
 }
 
-// mostWithin returns the most units allowed within any window of that length.
-func mostWithin(allowed []entry, within time.Duration) int {
+// mostWithin returns the most units allowed in any window of the given length.
+func mostWithin(allowed []entry, length time.Duration) int {
 	best, sum, first := 0, 0, 0
 	for _, e := range allowed {
 		sum += e.units
-		for !e.at.Before(allowed[first].at.Add(within)) {
+		for !e.at.Before(allowed[first].at.Add(length)) {
 			sum -= allowed[first].units
 			first++
 		}
@@ -76,8 +77,7 @@ func TestThreeYearsOfGuessingStayWithinTheLimits(t *testing.T) {
 }
 
 func TestGreedyThiefGetsTwentyFiveCodesAYear(t *testing.T) {
-	// Five wrong codes whenever they are allowed, tried every half hour for three years
-	// (attack 11).
+	// Every half hour for three years, a thief enters wrong codes until one is refused (attack 11).
 	for units := 1; units <= 5; units++ {
 		s := simulation{rule: rules[CodeUnknownDevice]}
 		for now := testkit.Start; now.Before(testkit.Start.Add(3 * year)); now = now.Add(30 * time.Minute) {
@@ -111,8 +111,8 @@ func TestYearlyBound(t *testing.T) {
 		}
 	}
 	const (
-		code  = 3e-6       // three steps of a million codes
-		pair  = 21 * 1e-12 // 21 pairs of steps
+		code  = 3e-6       // the codes of three steps, out of a million
+		pair  = 21 * 1e-12 // 21 pairs of steps, out of 10¹² pairs of codes
 		limit = 1e-4
 	)
 	singles, doubles := mostInAYear(codes.allowed), mostInAYear(pairs.allowed)

@@ -35,8 +35,8 @@ func TestReturnAddressUsesTheURLThenACookieThenStorage(t *testing.T) {
 	}
 }
 
-// FuzzBack: an address is the same after it is encoded for a cookie and decoded, and the encoded
-// form is valid in a cookie.
+// FuzzBack checks that an address is the same after it is encoded for a cookie and decoded, and
+// that the encoded form is valid in a cookie.
 func FuzzBack(f *testing.F) {
 	for _, address := range []string{"/", "/a?b=c;d,e\"f~1", "/~0~1", strings.Repeat("/a", 2000)} {
 		f.Add(address)

@@ -73,8 +73,8 @@ func visibleTexts(page string) []string {
 	return texts
 }
 
-// outsideSentences returns what remains of a text in en-XA without its sentences, which are in
-// brackets.
+// outsideSentences removes the sentences, which are in brackets, from a text in en-XA and returns
+// the rest.
 func outsideSentences(text string) string {
 	var b strings.Builder
 	depth := 0
@@ -91,8 +91,8 @@ func outsideSentences(text string) string {
 	return b.String()
 }
 
-// TestEverySentenceOnPagesIsFromTheCatalogue: in en-XA, text with unaccented letters isn't from the
-// catalogue, and neither is punctuation outside the brackets.
+// TestEverySentenceOnPagesIsFromTheCatalogue renders the pages in en-XA. There, text with
+// unaccented letters isn't from the catalogue, and neither is punctuation outside the brackets.
 func TestEverySentenceOnPagesIsFromTheCatalogue(t *testing.T) {
 	v := testViews(t, "Streaming panel")
 	c := pseudoLocale(t, "en-XA", "Streaming panel")
@@ -117,19 +117,19 @@ func TestEverySentenceOnPagesIsFromTheCatalogue(t *testing.T) {
 }
 
 var (
-	// sentence matches a part of a sentence in ar-XB, and isolated a value in a gap.
+	// sentence matches a part of a sentence in ar-XB, and isolated matches a value in a gap.
 	sentence = regexp.MustCompile("\u200f\u202e[^\u202c]*\u202c\u200f")
 	isolated = regexp.MustCompile("\u2068[^\u2068\u2069]*\u2069")
 
-	// needsIsolation matches text from left to right, and numbers with punctuation, whose order
-	// depends on the text around them.
+	// needsIsolation matches what the text around it could reorder: left-to-right text, and numbers
+	// with punctuation.
 	needsIsolation = regexp.MustCompile(`[A-Za-z]|\d[.:/-]\d`)
 	field          = regexp.MustCompile(`<(?:input|select|option)\b[^>]*>`)
 	hasNoText      = regexp.MustCompile(`type="(?:hidden|checkbox|password)"|\shidden`)
 )
 
-// TestValuesOnPagesAreIsolated: in a page from right to left, names, codes and addresses are
-// isolated from the text around them, and fields have the direction of what users type there.
+// TestValuesOnPagesAreIsolated checks that in a right-to-left page names, codes and addresses are
+// isolated from the text around them, and that fields have the direction of what users type there.
 func TestValuesOnPagesAreIsolated(t *testing.T) {
 	v := testViews(t, "Streaming panel")
 	c := pseudoLocale(t, "ar-XB", "Streaming panel")
@@ -160,7 +160,7 @@ func TestValuesOnPagesAreIsolated(t *testing.T) {
 
 var attributeValue = regexp.MustCompile(`\svalue="([^"]*)"`)
 
-// isolates matches an element that isolates its text, with the text.
+// isolates matches an element that isolates its text, including the text.
 var isolates = regexp.MustCompile(`(?s)<(bdi|code)\b[^>]*>[^<]*</(?:bdi|code)>|<(?:span|option)\b[^>]* dir="auto"[^>]*>[^<]*</(?:span|option)>`)
 
 // textsBesideEachOther returns the texts of the page's body that no element isolates.
@@ -198,12 +198,12 @@ func TestSamplesAreWritten(t *testing.T) {
 			write(lang+"/"+s.name+"-"+s.state+suffix+".html", page)
 			for _, m := range static.FindAllStringSubmatch(page, -1) {
 				if strings.HasPrefix(m[1], "/static/wiki.") {
-					continue // the icon of a panel that exists in the samples only
+					continue // the icon of a panel that exists only in the samples
 				}
 				w := httptest.NewRecorder()
 				v.Static().ServeHTTP(w, httptest.NewRequest("GET", m[1], nil))
 				if w.Code != http.StatusOK {
-					t.Errorf("%s in %s: its file %s has status %d", s.name, lang, m[1], w.Code)
+					t.Errorf("%s in %s: its file %s has status %d, want 200", s.name, lang, m[1], w.Code)
 				}
 				write(m[1], w.Body.String())
 			}
@@ -212,6 +212,6 @@ func TestSamplesAreWritten(t *testing.T) {
 	for lang := range pseudo.Catalogues {
 		writeAll(lang, "", "Streaming panel", "ada")
 	}
-	long := strings.Repeat("m", 64) // the longest name of a panel, which has no place for a line to break
+	long := strings.Repeat("m", 64) // the longest name of a panel, without a place for a line break
 	writeAll("en-XA", "-long", long, long)
 }

@@ -21,8 +21,8 @@ func TestEveryStageHasAPage(t *testing.T) {
 	}
 }
 
-// Each set of proofs has a text of its own on the pages. A name of a newer version, in an old
-// event, has one too.
+// Each set of proofs has a text of its own on the pages. A name that only a newer version knows, in
+// an old event, has a text too.
 func TestEverySetOfProofsHasAText(t *testing.T) {
 	for set := range 1 << len(authenticator.Kinds) {
 		var proofs []authenticator.Proof

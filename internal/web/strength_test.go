@@ -152,7 +152,7 @@ func TestWeakCookieLastsAMinuteAndSelectsOnlyKnownSentences(t *testing.T) {
 	}
 }
 
-// TestAttack129And130EveryFormSaysTheSame: all forms that set a password refuse the same
+// TestAttack129And130EveryFormSaysTheSame checks that all forms that set a password refuse the same
 // passwords with the same messages.
 func TestAttack129And130EveryFormSaysTheSame(t *testing.T) {
 	const (

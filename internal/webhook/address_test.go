@@ -60,8 +60,9 @@ func TestNamedNetworks(t *testing.T) {
 	}
 }
 
-// dns is a server that answers each query for an IPv4 address with the next of addresses, and
-// then with the last. It returns a resolver that asks it, and the number of queries.
+// dns starts a server that answers the n-th query for an IPv4 address with the n-th of addresses,
+// and later queries with the last one. It returns a resolver that asks this server, and the number
+// of queries.
 func dns(t *testing.T, addresses ...string) (*net.Resolver, *atomic.Int32) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -74,7 +75,7 @@ func dns(t *testing.T, addresses ...string) (*net.Resolver, *atomic.Int32) {
 			if err != nil {
 				return
 			}
-			end := 12 // of the header; the question follows: labels, type and class
+			end := 12 // the end of the header; the question follows: labels, type and class
 			for end < n && buffer[end] != 0 {
 				end += 1 + int(buffer[end])
 			}
@@ -97,9 +98,8 @@ func dns(t *testing.T, addresses ...string) (*net.Resolver, *atomic.Int32) {
 	}}, queries
 }
 
-// A name resolves to this machine, to the metadata service of a cloud, or first to an allowed
-// address and then to a private one. The address that is checked is the one to which the
-// connection is made.
+// The client must check the address that it connects to: a name may resolve to this machine, to a
+// cloud's metadata service, or first to an allowed address and then to a private one.
 func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	var requests atomic.Int32
 	s := receive(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
@@ -125,7 +125,7 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	// The first answer is allowed and is used: there is no second query.
 	queries, err := send("127.0.0.1/32", "127.0.0.1", "127.0.0.2")
 	if err != nil || requests.Load() != 1 || queries != 1 {
-		t.Errorf("a name that changes: %v, %d requests, %d queries; want one of each", err, requests.Load(), queries)
+		t.Errorf("a name that changes: %v, %d requests, %d queries; want nil, one request and one query", err, requests.Load(), queries)
 	}
 	// A later request makes a new connection, whose address is checked again.
 	c := newClient(t, "http://hooks.example.com:"+port)
@@ -138,8 +138,8 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	}
 }
 
-// Unusual spellings of an address, which some resolvers accept, are refused as the address itself
-// is, or not found.
+// An unusual spelling of an address, which some resolvers accept, is refused like the address, or
+// isn't found.
 func TestSpellingsOfLoopback(t *testing.T) {
 	s := receive(t, func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL, "http://"))

@@ -61,7 +61,7 @@ func verify(r *http.Request, body []byte, secretText string, now time.Time) erro
 	id, at := r.Header.Get("Webhook-Id"), r.Header.Get("Webhook-Timestamp")
 	seconds, err := strconv.ParseInt(at, 10, 64)
 	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > 5*time.Minute {
-		return fmt.Errorf("timestamp %q", at)
+		return fmt.Errorf("timestamp %q, want one within 5 minutes of %v", at, now)
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secretText, "whsec_"))
 	if err != nil {
@@ -87,13 +87,13 @@ func TestRequestsAreSigned(t *testing.T) {
 				failed = errors.Join(failed, verify(r, body, one, now))
 			}
 			if n := len(strings.Fields(r.Header.Get("Webhook-Signature"))); n != len(secrets) {
-				failed = errors.Join(failed, fmt.Errorf("%d signatures of %d secrets", n, len(secrets)))
+				failed = errors.Join(failed, fmt.Errorf("%d signatures, want one for each of %d secrets", n, len(secrets)))
 			}
 			if verify(r, append(body, ' '), key1, now) == nil || verify(r, body, "whsec_"+strings.Repeat("A", 32), now) == nil || verify(r, body, key1, now.Add(time.Hour)) == nil {
 				failed = errors.Join(failed, errors.New("the verifier accepts anything"))
 			}
 			if r.Method != "POST" || r.RequestURI != "/hook?x=1" || r.Header.Get("Content-Type") != "application/json" || string(body) != "{}" || r.Header.Get("Webhook-Id") != "e1" {
-				failed = errors.Join(failed, fmt.Errorf("%s %s %v %s", r.Method, r.RequestURI, r.Header, body))
+				failed = errors.Join(failed, fmt.Errorf("got %s %s %v %s; want POST /hook?x=1, application/json, the Webhook-Id e1 and {}", r.Method, r.RequestURI, r.Header, body))
 			}
 			w.WriteHeader(http.StatusNoContent)
 		})
@@ -104,7 +104,7 @@ func TestRequestsAreSigned(t *testing.T) {
 	}
 }
 
-// The test vector of the libraries of Standard Webhooks.
+// The test vector comes from the libraries of Standard Webhooks.
 func TestSignatureIsThatOfTheSpecification(t *testing.T) {
 	keys, err := ParseSecrets(key1)
 	testkit.Check(t, err)
@@ -134,7 +134,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		}
 	}
 	if n := requests.Load(); n != 5 {
-		t.Errorf("5 redirects led to %d requests", n)
+		t.Errorf("5 redirects led to %d requests, want 5", n)
 	}
 }
 
@@ -163,11 +163,11 @@ func TestHugeAnswersAreCutOff(t *testing.T) {
 	if status, err := c.Send(t.Context(), "e1", now, nil); status != 200 || err != nil {
 		t.Errorf("an endless body: status %d, %v; want 200", status, err)
 	}
-	if n := <-written; n >= huge/8 { // the size of the socket buffers on both sides
-		t.Errorf("%d bytes were written before the connection ended", n)
+	if n := <-written; n >= huge/8 { // more than the socket buffers of both sides hold
+		t.Errorf("%d bytes were written before the connection ended, want fewer than %d", n, int64(huge/8))
 	}
-	if last := lines[len(lines)-1]; len(last) > 4*maxAnswer+10 { // \x00 in quotes
-		t.Errorf("%d characters of the answer are kept", len(last))
+	if last := lines[len(lines)-1]; len(last) > 4*maxAnswer+10 { // the trace quotes each byte as \x00
+		t.Errorf("%d characters of the answer are kept, want at most %d", len(last), 4*maxAnswer+10)
 	}
 
 	raw := listen(t, func(conn net.Conn) {
@@ -219,8 +219,8 @@ func listen(t *testing.T, answer func(net.Conn)) (rawURL string) {
 	return "http://" + l.Addr().String()
 }
 
-// A receiver that hangs delays Send by at most the request's time limit. If the status has
-// arrived, it counts.
+// A receiver that hangs delays Send by at most the time limit of a request. A status that has
+// arrived by then counts.
 func TestReceiversThatHang(t *testing.T) {
 	hang := func(text string) func(net.Conn) {
 		return func(conn net.Conn) {
@@ -278,7 +278,7 @@ func TestTLSIsVerified(t *testing.T) {
 	}
 }
 
-// The trace shows what was sent, and neither of the two keys.
+// The trace shows what was sent, but neither of the two keys.
 func TestTraceHidesKeys(t *testing.T) {
 	s := receive(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "\x1b[31mred\n") })
 	var trace strings.Builder
@@ -351,7 +351,7 @@ func FuzzParseSecrets(f *testing.F) {
 			again = append(again, secretPrefix+base64.StdEncoding.EncodeToString([]byte(key.Reveal())))
 		}
 		if len(keys) == 0 || len(keys) > MaxSecrets || strings.Join(strings.Fields(text), "\n") != strings.Join(again, "\n") {
-			t.Errorf("%q has %d keys, printed as %q", text, len(keys), again)
+			t.Errorf("%q has %d keys, printed as %q; want the same keys", text, len(keys), again)
 		}
 		if shown := fmt.Sprintf("%v %+v %#v", keys, keys, Client{Keys: keys}); strings.Contains(shown, keys[0].Reveal()) {
 			t.Error("a key is printed")

@@ -21,8 +21,8 @@ type brokenSetup struct {
 	changes     []change
 	ids         []string // exactly the findings that doctor must report
 
-	// In fix, LINES stands for the lines that doctor prints with the finding lines. With them
-	// doctor must have no findings.
+	// lines is the ID of a finding. In fix, LINES stands for the lines that doctor prints with it.
+	// After the fix doctor must have no findings.
 	lines string
 	fix   change
 	more  []change // the fix's changes in other places
@@ -69,9 +69,9 @@ const (
 }`
 )
 
-// groups holds the set-ups that one start of a proxy tests together; the first entry is the
-// proxy. No fault in a group hides another, and no two have the same finding. Each other
-// set-up has a start of its own.
+// Each of groups is a proxy and the set-ups that one start of the proxy tests together. No fault in
+// a group hides another, and no two have the same finding. Every set-up outside the groups has a
+// start of its own.
 var groups = [][]string{
 	{"nginx", "a location for WebSockets without the gate", "the gate isn't asked about a forged address", "no HSTS", "plain http",
 		"a location with an error_page of its own", "other upgrades than WebSocket", "Destination isn't sent to the gate",

@@ -152,7 +152,7 @@ func runDoctor(t *testing.T, environ []string, args ...string) (int, diagnosis) 
 		t.Fatalf("doctor ends with exit code %d and doesn't print JSON: %v\n%s%s", code, err, out.String(), errs.String())
 	}
 	if d.Bad != (code == 1) || code > 1 {
-		t.Errorf("doctor ends with exit code %d, and its JSON has bad = %v\n%s", code, d.Bad, errs.String())
+		t.Errorf("doctor ends with exit code %d, and its JSON has bad = %v; want 1 with true or 0 with false\n%s", code, d.Bad, errs.String())
 	}
 	return code, d
 }
@@ -257,8 +257,8 @@ func startSite(t *testing.T, name, text string, changes ...change) *site {
 	return s
 }
 
-// maxRequests is how many requests doctor may send for two panels, since each adds lines to
-// the operator's logs.
+// maxRequests limits the requests that doctor may send for two panels, since each adds lines to the
+// operator's logs.
 const maxRequests = 450
 
 var tlsProxies = []string{"nginx", "caddy", "haproxy", "apache"}
@@ -289,7 +289,7 @@ func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nginx with a panel's site as default", func(t *testing.T) { // which includes the gate
+	t.Run("nginx with a panel's site as default", func(t *testing.T) { // its site includes the gate
 		t.Parallel()
 		s := startSite(t, "nginx", siteConfig,
 			change{"nginx.conf", rejectSite, ""}, change{"nginx.conf", "listen AT ssl; " + ownCertificate + " server_name radio.example", "listen AT ssl default_server; " + ownCertificate + " server_name radio.example"})

@@ -77,9 +77,9 @@ func TestDoctorDistinguishesADefaultSiteFromThePanel(t *testing.T) {
 	wantIDs(t, d, "host.unreachable https://lone.test", "host.unknown"+atRadio, "host.unknown"+atVideo)
 }
 
-// At the address to which DNS leads a name, no server listens, or another one does. Doctor finds
-// the right address: that of another name, or this machine's. It sends the wrong one
-// four requests at most: two to recognise a proxy, and two for the finding.
+// DNS leads a name to an address where no server or another one listens. Doctor finds the right
+// address, which is that of another name or of this machine. It sends at most four requests to the
+// wrong one: two to recognise a proxy, and two for the finding.
 func TestDoctorFindsANameWithAWrongAddress(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
@@ -126,7 +126,7 @@ func TestDoctorFindsAnUpstreamThatIsTheGate(t *testing.T) {
 	code, d := runDoctor(t, s.environ, s.args[:6]...) // without --upstream
 	wantIDs(t, d, "upstream.loop"+atRadio)
 	if code != 1 || d.Findings[0].Fixes[0].Lines[0] != "upstream: http://127.0.0.1:8082" {
-		t.Errorf("exit code %d, fixes %+v", code, d.Findings[0].Fixes)
+		t.Errorf("exit code %d, fixes %+v; want 1 and the upstream http://127.0.0.1:8082", code, d.Findings[0].Fixes)
 	}
 }
 
@@ -226,8 +226,8 @@ func TestDoctorChecksFirstWhetherTheServerRuns(t *testing.T) {
 	}
 }
 
-// On a machine other than the server's, no server answers at listen. Doctor skips that check
-// and makes all others.
+// On a machine other than the server's, no server answers at the address in the setting listen.
+// Doctor skips that check and makes all others.
 func TestDoctorMayRunOnAnotherMachine(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "caddy", siteConfig)

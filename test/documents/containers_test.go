@@ -45,9 +45,9 @@ type composition struct {
 	}
 }
 
-// withAddresses returns the text of a file of the repository with each old text in pairs
-// replaced by the new one after it: the tests run on loopback addresses. It fails the test
-// if the file lacks an old text.
+// withAddresses returns the text of a file of the repository, changed so that the tests run on
+// loopback addresses. In pairs, each old text is followed by its replacement. It fails the test if
+// the file lacks an old text.
 func withAddresses(t *testing.T, file string, pairs ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path(file))
@@ -236,7 +236,7 @@ func TestKubernetesManifestsAreRestrictedAndStart(t *testing.T) {
 		{valueAt(container, "securityContext", "capabilities", "drop", 0), "ALL"},
 		{valueAt(container, "securityContext", "readOnlyRootFilesystem"), true},
 		{valueAt(pod, "automountServiceAccountToken"), false},
-		// No environment variables for the namespace's other Services.
+		// The pod gets no environment variables for the namespace's other Services.
 		{valueAt(pod, "enableServiceLinks"), false},
 		{valueAt(pod, "securityContext", "fsGroup"), valueAt(pod, "securityContext", "runAsGroup")},
 		// The selectors match the Deployment's pods.

@@ -18,8 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// maxExposure is above every exposure level that systemd-analyze may report for the unit:
-// 0 is a process without privileges, 10 is root.
+// systemd-analyze must report an exposure level below maxExposure for the unit: 0 is a process
+// without privileges, 10 is root.
 const maxExposure = 2.0
 
 func TestUnitIsHardened(t *testing.T) {
@@ -57,7 +57,7 @@ type packaged struct {
 	FileInfo       struct{ Mode fs.FileMode } `yaml:"file_info"`
 }
 
-// make packages-test installs the packages. This test is faster and finds missing files and
+// "make packages-test" installs the packages. This test is faster, and finds missing files and
 // unsafe modes.
 func TestPackagesContainExistingFilesWithSafeModes(t *testing.T) {
 	t.Parallel()

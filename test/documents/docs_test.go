@@ -21,7 +21,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	if n := strings.Count(string(page), "\n"); n > maxArchitectureLines {
 		t.Errorf("ARCHITECTURE.md has %d lines, want at most %d", n, maxArchitectureLines)
 	}
-	var paths strings.Builder // a line each, from the root, with a slash before it
+	var paths strings.Builder // one path a line, from the root, with a leading slash
 	err = fs.WalkDir(os.DirFS(testkit.Path(".")), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git") {
 			return fs.SkipDir

@@ -22,7 +22,7 @@ const maxCommands = 12
 
 // trial holds what the test of a page needs besides the page.
 type trial struct {
-	in    string                         // directory in which its commands run; root's home with the package if empty
+	in    string                         // directory in which the page's commands run; if empty, root's home, with the package
 	panel string                         // address of the panel's own server
 	ca    string                         // certificate that browsers trust
 	begin func(t *testing.T, m *machine) // does what the page leaves to its reader; may be nil

@@ -142,7 +142,7 @@ func beginTraefik(t *testing.T, m *machine) {
 	}
 	slices.SortFunc(routers, func(a, b traefikRouter) int { return b.Priority - a.Priority })
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name := range r.Header { // its entry points trust no client's forwarded headers
+		for name := range r.Header { // Traefik's entry points trust no client's forwarded headers
 			if strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
 				r.Header.Del(name)
 			}
@@ -185,10 +185,9 @@ func beginTraefik(t *testing.T, m *machine) {
 	t.Cleanup(server.Close)
 }
 
-// traefikForwardAuth sends a verify request as Traefik does with trustForwardHeader off and
-// without authRequestHeaders. It reports whether the answer admits the request, and otherwise
-// forwards the answer to the client. takes lists the headers of the answer that it copies to the
-// request.
+// traefikForwardAuth sends a verify request as Traefik does with trustForwardHeader off and without
+// authRequestHeaders. If the answer admits the request, it copies the headers that takes lists from
+// the answer to the request and returns true. Otherwise it forwards the answer to the client.
 func traefikForwardAuth(t *testing.T, transport http.RoundTripper, address string, takes []string, w http.ResponseWriter, r *http.Request) bool {
 	question, err := http.NewRequestWithContext(r.Context(), http.MethodGet, address, nil)
 	if err != nil {
@@ -226,7 +225,8 @@ func traefikForwardAuth(t *testing.T, transport http.RoundTripper, address strin
 	return true
 }
 
-// readStrictly decodes a YAML file into into, and fails the test for a key that into lacks.
+// readStrictly decodes a YAML file into the value that into points to, and fails the test for a key
+// that the value lacks.
 func readStrictly(t *testing.T, file string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(file)

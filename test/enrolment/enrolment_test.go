@@ -128,7 +128,7 @@ func checkWizard(t *testing.T, p *portal.Portal, name, issuer string) {
 	query := u.Query()
 	if u.Scheme != "otpauth" || u.Host != "totp" || u.Fragment != "" || len(query["secret"]) != 1 || query.Get("secret") != totp.Base32(wizard.Secret) ||
 		query.Get("algorithm") != "SHA1" || query.Get("digits") != "6" || query.Get("period") != "30" || len(query) != 5 {
-		t.Errorf("account %q: wrong parameters in the key URI %s", name, uris[0])
+		t.Errorf("account %q: key URI %s, want SHA1, 6 digits, 30 s and the secret of the wizard", name, uris[0])
 	}
 	label := strings.TrimPrefix(u.Path, "/")
 	gotIssuer, gotName, _ := strings.Cut(label, ":")
@@ -186,7 +186,7 @@ func TestAttack70SecretOnOnePageOnly(t *testing.T) {
 		}
 		p.Clock.Move(6 * time.Minute)
 		if a := b.Post("/reauthenticate", "password", portal.Password, "return", path); a.Status != http.StatusSeeOther {
-			t.Fatalf("reauthenticate: %s", portal.Summary(a))
+			t.Fatalf("reauthenticate: %s, want a redirect with 303", portal.Summary(a))
 		}
 		if a := b.Get(path); a.Location != "/settings/security?notice=wizard_expired" {
 			t.Errorf("wizard after a quarter of an hour: %s, want the notice wizard_expired", portal.Summary(a))
@@ -223,7 +223,7 @@ func TestAttack71HostileNames(t *testing.T) {
 				t.Errorf("authenticator's name %.20q: %s, want 422", name, portal.Summary(a))
 			}
 			for _, email := range []string{name + "@example.test", "ada@" + name} {
-				if len(name) == 243 { // 81 letters are too long for a display name only
+				if len(name) == 243 { // 81 letters are too long only for a display name
 					continue
 				}
 				if err := p.Manage.Accounts.SetEmail(context.Background(), manage.CommandLine(), portal.MustAccount(t, p, "ada"), email); !errors.Is(err, account.ErrEmailInvalid) {

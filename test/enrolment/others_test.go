@@ -142,7 +142,7 @@ func TestAttack58SignInOfAnotherSite(t *testing.T) {
 		// account, which its owner can't choose.
 		victim.SignIn("eve")
 		if a := victim.Post("/settings/profile", "display_name", "ada"); a.Status != http.StatusSeeOther {
-			t.Fatalf("change the display name: %s", portal.Summary(a))
+			t.Fatalf("change the display name: %s, want 303", portal.Summary(a))
 		}
 		wizard := victim.BeginEnroll()
 		if page := portal.VisibleText(victim.Get("/settings/security/authenticators/" + wizard.ID).Body); !strings.Contains(page, "eve") {
@@ -194,7 +194,7 @@ func TestAttack62And83StaleSession(t *testing.T) {
 		for range 9 {
 			p.Clock.Move(time.Minute)
 			if a := b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", "Phone"); a.Location != "/settings/security?notice=renamed" {
-				t.Fatalf("rename with a fresh proof: %s", portal.Summary(a))
+				t.Fatalf("rename with a fresh proof: %s, want the notice renamed", portal.Summary(a))
 			}
 		}
 		p.Clock.Move(time.Minute + time.Second)
@@ -209,7 +209,7 @@ func TestAttack62And83StaleSession(t *testing.T) {
 		refused("after an incomplete reauthentication")
 		// With a wrong password the code wasn't compared, so it is still unused.
 		if a := b.Post("/reauthenticate", "password", portal.Password, "code", phone.Code(0), "return", "/settings/security"); a.Location != "/settings/security?notice=confirmed" {
-			t.Fatalf("reauthentication with password and code: %s", portal.Summary(a))
+			t.Fatalf("reauthentication with password and code: %s, want the notice confirmed", portal.Summary(a))
 		}
 		// The reauthentication didn't carry out a refused change.
 		if after := portal.CountRows(t, p, tables); after != before {
@@ -221,14 +221,14 @@ func TestAttack62And83StaleSession(t *testing.T) {
 		// A newer proof of the password doesn't renew that of the code.
 		p.Clock.Move(9 * time.Minute)
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password"); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("change the password with a fresh proof: %s", portal.Summary(a))
+			t.Fatalf("change the password with a fresh proof: %s, want the notice password_changed", portal.Summary(a))
 		}
 		p.Clock.Move(time.Minute + time.Second)
 		if a := b.Post("/settings/security/disable"); !strings.HasPrefix(a.Location, "/reauthenticate?return=") {
 			t.Errorf("disable with a fresh proof of the password and a stale one of the code: %s, want /reauthenticate", portal.Summary(a))
 		}
 		if a := b.Post("/reauthenticate", "password", "another long password", "code", phone.Code(0), "return", "/"); a.Status != http.StatusSeeOther {
-			t.Fatalf("reauthentication: %s", portal.Summary(a))
+			t.Fatalf("reauthentication: %s, want 303", portal.Summary(a))
 		}
 		// A copy of the cookie is as stale as the original.
 		p.Clock.Move(10*time.Minute + time.Second)

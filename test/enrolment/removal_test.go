@@ -24,7 +24,7 @@ func TestAttack64LastAuthenticatorRemoved(t *testing.T) {
 		elsewhere.Post("/login/code", "code", second.Code(0))
 		portal.CheckSignedIn(t, elsewhere, "the second authenticator in another browser", true)
 		if a := b.Post("/settings/security/authenticators/" + first.ID + "/remove"); a.Location != "/settings/security?notice=removed" {
-			t.Fatalf("remove the first authenticator: %s", portal.Summary(a))
+			t.Fatalf("remove the first authenticator: %s, want the notice removed", portal.Summary(a))
 		}
 		if elsewhere.SignedIn() {
 			t.Error("after the removal, another session is still open")
@@ -35,15 +35,15 @@ func TestAttack64LastAuthenticatorRemoved(t *testing.T) {
 		// The session's proof ended with the first authenticator, so a code of the other one may be
 		// needed.
 		if a := b.Post("/settings/security/authenticators/" + second.ID + "/remove"); a.Location != "/settings/security?notice=removed" && !strings.HasPrefix(a.Location, "/reauthenticate") {
-			t.Fatalf("remove the last authenticator: %s", portal.Summary(a))
+			t.Fatalf("remove the last authenticator: %s, want the notice removed or /reauthenticate", portal.Summary(a))
 		}
 		if portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`) > 0 {
 			p.Clock.Move(totp.Period)
 			if a := b.Post("/reauthenticate", "password", portal.Password, "code", second.Code(0), "return", "/settings/security"); a.Status != http.StatusSeeOther {
-				t.Fatalf("reauthenticate: %s", portal.Summary(a))
+				t.Fatalf("reauthenticate: %s, want 303", portal.Summary(a))
 			}
 			if a := b.Post("/settings/security/authenticators/" + second.ID + "/remove"); a.Location != "/settings/security?notice=removed" {
-				t.Fatalf("remove the last authenticator after a reauthentication: %s", portal.Summary(a))
+				t.Fatalf("remove the last authenticator after a reauthentication: %s, want the notice removed", portal.Summary(a))
 			}
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM backup_codes`); n != 0 {

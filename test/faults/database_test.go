@@ -1,7 +1,7 @@
 package faults
 
 const (
-	// waitingAtOnce is more than a node has connections.
+	// waitingAtOnce is the number of sign-ins that wait at once, more than a node has connections.
 	waitingAtOnce = 24
 
 	// fullOf is a number of events that need more than a megabyte; see

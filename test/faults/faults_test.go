@@ -25,8 +25,8 @@ const (
 	// went unanswered too often submits no more codes.
 	soakOwners = 1
 
-	// faultTime is how long a fault lasts at most. Every longFaultEvery-th lasts longFaultTime,
-	// which is longer than a node waits for the database.
+	// faultTime is the longest time that most faults last. Every longFaultEvery-th fault lasts
+	// longFaultTime, which is longer than a node waits for the database.
 	faultTime      = time.Second
 	longFaultTime  = 12 * time.Second
 	longFaultEvery = 40

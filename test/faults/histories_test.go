@@ -54,8 +54,9 @@ func (h *history) add(thing, what, outcome string, call, end time.Duration) {
 // operation is an operation on a thing, such as an account or a code.
 type operation struct{ thing, what string }
 
-// violations returns the things whose operations have no order that the model step allows. step
-// returns the states that may follow an operation with its outcome.
+// violations returns the things whose operations have no order that a model allows. The model is
+// step: it returns the states that may follow the given state after an operation with the given
+// outcome.
 func (h *history) violations(step func(state int, what, outcome string) []int) []string {
 	byThing := map[string][]porcupine.Operation{}
 	for _, one := range h.all {
@@ -108,8 +109,7 @@ func budgetModel(used int, what, outcome string) []int {
 		return []int{used, used + 1} // also for a right code, if its unit wasn't given back
 	case outcome == unknown, outcome == portal.OutcomeTwoCodes && !left, outcome == portal.OutcomeEnded && !left:
 		return []int{used}
-	// A code whose attempt has ended may be one of the five, if another of them ended all
-	// attempts.
+	// A compared wrong code can have OutcomeEnded, if another of the five ended all attempts.
 	case what == wrongCode && (outcome == portal.OutcomeWrong || outcome == portal.OutcomeEnded) && left:
 		return []int{used + 1}
 	case what == rightCode && outcome == portal.OutcomePassed && left:

@@ -30,8 +30,8 @@ const (
 	signInsWithin = 30 * time.Second
 
 	// strangers is the number of further accounts. They make the site so large that tries whose
-	// units couldn't be given back, since the database didn't answer, don't count as an attack
-	// on the whole site.
+	// units weren't given back don't count as an attack on the whole site. Units aren't given back
+	// if the database doesn't answer.
 	strangers = 20000
 )
 
@@ -105,8 +105,8 @@ func (s *ordeal) startNode(t *testing.T, i int, settings []string) *node {
 	return n
 }
 
-// freeAddress returns an address that no outgoing connection can take, as one at 127.0.0.1 could
-// while a node is stopped.
+// freeAddress returns an address for a node. It isn't at 127.0.0.1, where an outgoing connection
+// could take the address while the node is stopped.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	one, err := net.Listen("tcp", "127.0.0.3:0")
@@ -151,7 +151,7 @@ const (
 )
 
 // awaitSignIns waits until owners can sign in at every node. It fails the test if that takes longer
-// than signInsWithin from begin on.
+// than signInsWithin, counted from begin.
 func (s *ordeal) awaitSignIns(begin time.Time, after string) {
 	s.T.Helper()
 	var waiting sync.WaitGroup
@@ -225,7 +225,7 @@ func (s *ordeal) nextFault() fault {
 	return f
 }
 
-// everyConnectionWaits sends more sign-ins to a node than it has connections, while each of them
+// everyConnectionWaits sends more sign-ins to a node than the node has connections. Each of them
 // waits for a lock. All must be refused, and once the lock is free users must be able to sign in.
 func (s *ordeal) everyConnectionWaits() {
 	s.T.Helper()

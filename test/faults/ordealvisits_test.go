@@ -77,9 +77,9 @@ func (s *ordeal) checkVitals(before []vital) {
 	}
 }
 
-// visitsEnd signs out at the first node while another one, or the database, has a fault, and
-// requests the panel's page from all nodes all the time. No node may accept the visit for longer
-// than endsWithin, or endsWithinWhole if quick is set and there is no fault.
+// visitsEnd signs out at the first node while another node or the database has a fault. All the
+// time it requests the panel's page from all nodes. No node may accept the visit for longer than
+// endsWithin, or than endsWithinWhole if quick is set and there is no fault.
 func (s *ordeal) visitsEnd(quick bool) {
 	s.T.Helper()
 	for _, name := range []string{nothingHappens, "a node cut off", "a node that nothing reaches", "a listener cut", "a deaf listener", "a frozen node", lostPrimary} {

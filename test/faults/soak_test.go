@@ -17,8 +17,8 @@ const (
 	// restsAtMost is the longest pause between two faults.
 	restsAtMost = 2 * time.Second
 
-	// goroutinesMore is how many goroutines more than before may run after the soak: for
-	// connections that the pool opened since, and for one that is being closed.
+	// goroutinesMore is how many more goroutines a node may have after the soak than before: for
+	// connections that the pool has opened, and for one that is being closed.
 	goroutinesMore = 8
 
 	// memoryMore is by how many bytes the memory of a process may grow. Two hashes of passwords

@@ -82,7 +82,7 @@ func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	f.browser.Post(args[0], fields...)
 	if ticketLink.MatchString(f.browser.Last.Body) {
-		f.out = f.browser.Last.Body // for the command link
+		f.out = f.browser.Last.Body // where the command link looks for a link
 	}
 	f.show(ts)
 }

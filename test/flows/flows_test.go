@@ -34,16 +34,16 @@ import (
 //	status N                  check the answer's status
 //	goes PATH                 check that the answer redirects to PATH with 303
 //	see TEXT, ! see TEXT      check that the page's text contains TEXT, or doesn't
-//	shown VARIABLE REGEXP     set it to the text on the page that matches REGEXP
+//	shown VARIABLE REGEXP     set VARIABLE to the text on the page that matches REGEXP
 //	wrong-passwords NAME N    submit N wrong passwords, waiting as long as the portal demands
 //	seal                      seal the unsealed events of the audit log
-//	head VARIABLE             set it to the head of the audit log that was logged last
+//	head VARIABLE             set VARIABLE to the head of the audit log that the log has last
 //	cut-audit N               delete the audit events from the Nth on in the database
 //	restart                   stop the server and start another on its database, with new browsers
-//	link VARIABLE             set it to the ticket of the one-time link that was printed, or answered to a form, last
+//	link VARIABLE             set VARIABLE to the ticket of the last one-time link that was printed or answered to a form
 //	mail ADDRESS VARIABLE     send what is due, and set VARIABLE to the ticket of the last mail with a link to ADDRESS
 //	mails N ADDRESS SUBJECT   send what is due, and check how many mails with SUBJECT ADDRESS has got
-//	pass VARIABLE             set it to the machine pass that was shown or printed last
+//	pass VARIABLE             set VARIABLE to the last machine pass that was shown or printed
 //	script METHOD URL PASS    send a request to a panel with a machine pass
 func TestFlows(t *testing.T) {
 	for _, engine := range testkit.Engines {

@@ -80,7 +80,7 @@ func TestAttack127Enumeration(t *testing.T) {
 		same("e-mail", http.StatusUnprocessableEntity, emails, "not the password at all")
 		same("right password where it opens nothing", http.StatusUnprocessableEntity, map[string]string{"disabled": "ada3", "unknown": "ada9", "invited": "ada4"}, portal.Password)
 		same("no password", http.StatusUnprocessableEntity, names, "")
-		// The comparison itself can notice a difference.
+		// The comparison can notice a difference, here between a right and a wrong password.
 		if ask("ada2", portal.Password) == ask("ada9", portal.Password) {
 			t.Error("a right and a wrong password get the same answer")
 		}

@@ -138,7 +138,7 @@ func TestAttack25FullQueue(t *testing.T) {
 			testkit.Check(t, err)
 			leave = append(leave, one)
 		}
-		const places = 48 // of the queue for unknown browsers
+		const places = 48 // number of the queue's places for unknown browsers
 		for n := range places {
 			flood.Go(func() {
 				if leave, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", slots+n)}); err == nil {

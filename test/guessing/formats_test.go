@@ -27,8 +27,8 @@ func typeCode(t *testing.T, b *portal.Browser, code, text string) {
 }
 
 // TestAttack37CodesOfSeveralLengths signs in with authenticators of both kinds, and checks that a
-// wrong code costs what it can win: it is compared only with authenticators that have codes of its
-// length.
+// wrong code is compared only with authenticators that have codes of its length, and costs a unit
+// for each of them.
 func TestAttack37CodesOfSeveralLengths(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, phone := portal.WithTwoFactor(t, p, "ada")
@@ -37,10 +37,10 @@ func TestAttack37CodesOfSeveralLengths(t *testing.T) {
 		p.Clock.Move(5 * time.Minute)
 		one := portal.PendingSignIn(t, p, "ada")
 		if page := portal.VisibleText(one.Get("/login/code").Body); !strings.Contains(page, "Enter the code") || strings.Contains(page, "-digit") {
-			t.Errorf("with codes of 6 and 8 digits, the page says:\n%s", page)
+			t.Errorf("with codes of 6 and 8 digits: want a page that asks for the code and names no length, got\n%s", page)
 		}
 		if page := portal.VisibleText(one.Get("/login/code?two=1").Body); !strings.Contains(page, "up to 60 seconds") {
-			t.Errorf("with a period of 60 s, the page for two codes says:\n%s", page)
+			t.Errorf("with a period of 60 s: want a page for two codes that says \"up to 60 seconds\", got\n%s", page)
 		}
 		// Inputs of a length that no code of the account has are neither compared nor counted.
 		for _, code := range []string{"1234567", "000000000", "12345", phone.Code(0) + "0"} {
@@ -88,7 +88,7 @@ func TestPagesSayHowLongACodeIs(t *testing.T) {
 		p.Clock.Move(5 * time.Minute)
 		one := portal.PendingSignIn(t, p, "ada")
 		if page := portal.VisibleText(one.Get("/login/code").Body); !strings.Contains(page, "Enter the 8-digit code") {
-			t.Errorf("with codes of 8 digits, the page says:\n%s", page)
+			t.Errorf("with codes of 8 digits: want a page that asks for the 8-digit code, got\n%s", page)
 		}
 		typeCode(t, one, "123456", "A code has 8 digits.")
 		a := one.Post("/login/code", "code", portal.WrongCode(phone), "next_code", portal.WrongCode(phone))
@@ -96,7 +96,7 @@ func TestPagesSayHowLongACodeIs(t *testing.T) {
 			t.Errorf("a wrong pair: %s, want a page that says how long to wait", portal.Summary(a))
 		}
 		if page := portal.VisibleText(b.Get("/reauthenticate").Body); !strings.Contains(page, "8-digit code") {
-			t.Errorf("with codes of 8 digits, the form for a fresh proof says:\n%s", page)
+			t.Errorf("with codes of 8 digits: want a form for a fresh proof that asks for an 8-digit code, got\n%s", page)
 		}
 		b.Post("/reauthenticate", "password", portal.Password, "code", phone.Code(0), "return", "/")
 		portal.CheckSignedIn(t, b, "a fresh proof with 8 digits", true)
@@ -134,7 +134,7 @@ func TestAttack32StrangersLearnNoLength(t *testing.T) {
 				answers[answer{a.Status, a.Location, a.Body}] = true
 			}
 			if len(answers) != 1 {
-				t.Errorf("attempt %q: %d different answers to codes of several lengths: %v", attempt, len(answers), answers)
+				t.Errorf("attempt %q: %d different answers to codes of several lengths: %v; want one", attempt, len(answers), answers)
 			}
 		}
 	})

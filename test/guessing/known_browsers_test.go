@@ -106,7 +106,7 @@ func TestAttack12UsedCodeDoesNotRevealTheNext(t *testing.T) {
 }
 
 // TestAttack17PasswordThiefCannotLockOutTheOwner lets a thief who has the password use up the
-// budget of codes, and begin more attempts than the server keeps while the owner types.
+// budget of codes and, while the owner types, begin more attempts than the server keeps.
 func TestAttack17PasswordThiefCannotLockOutTheOwner(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		known, phone := portal.WithTwoFactor(t, p, "ada")

@@ -39,19 +39,19 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 					testkit.Check(t, err)
 				case 1:
 					if _, err := p.Manage.Links.RedeemLetIn(ctx, link.Reveal(), "", from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
-						t.Errorf("redeem a let-in link during the reset: %v", err)
+						t.Errorf("redeem a let-in link during the reset: %v, want nil or ErrInvalid", err)
 					}
 				case 2:
 					if err := confirm(); err != nil && !errors.Is(err, login.ErrGone) {
-						t.Errorf("add an authenticator during the reset: %v", err)
+						t.Errorf("add an authenticator during the reset: %v, want nil or ErrGone", err)
 					}
 				case 3:
 					if err := open(); err != nil && !errors.Is(err, login.ErrGone) {
-						t.Errorf("open the wizard during the reset: %v", err)
+						t.Errorf("open the wizard during the reset: %v, want nil or ErrGone", err)
 					}
 				default:
 					if _, err := p.Login.SubmitPassword(ctx, login.Credentials{Username: "ada", Password: portal.Password, ReturnURL: "/"}, from); err != nil && !errors.Is(err, login.ErrNoAttempt) {
-						t.Errorf("submit the password during the reset: %v", err)
+						t.Errorf("submit the password during the reset: %v, want nil or ErrNoAttempt", err)
 					}
 				}
 				return ""

@@ -1,7 +1,7 @@
 package guessing
 
-// How many codes are compared. Each test counts the codes that were compared by the answers
-// of the pages, and checks the count against the ledger.
+// How many codes are compared. Each test counts them by the answers of the pages, and checks the
+// count against the ledger.
 
 import (
 	"context"
@@ -115,7 +115,7 @@ func TestAttack6RestartRefillsNoBudget(t *testing.T) {
 		for _, name := range []string{"keyring", "sallyport.db", "sallyport.db-wal"} {
 			text, err := os.ReadFile(filepath.Join(p.Dir, name))
 			if os.IsNotExist(err) && name != "keyring" {
-				continue // on PostgreSQL
+				continue // PostgreSQL has no such file
 			}
 			testkit.Check(t, err)
 			testkit.Check(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
@@ -235,11 +235,11 @@ func TestAttack37UsedCodeIsNoFreeTry(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, phone := portal.WithTwoFactor(t, p, "ada")
 		tablet := b.Enroll("Tablet")
-		// Find a moment for a thief with a used code: the tablet shows the code some minutes
-		// after the phone did.
+		// Find a code that the tablet shows some minutes after the phone. The owner uses it while
+		// the phone shows it. The thief tries it from then on, until the tablet shows it.
 		p.Clock.Move(time.Hour)
 		const soonest, latest = 3, 15 // steps
-		shown := []string{}           // codes of the phone; the index is how many steps ago
+		shown := []string{}           // the phone's codes; shown[i] is the code of i steps ago
 		lag := -1
 		for lag < soonest {
 			p.Clock.Set(totp.Period)

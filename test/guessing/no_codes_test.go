@@ -12,7 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// becomeKey makes a WebAuthn authenticator of a phone, as a later version would have stored it.
+// becomeKey turns a phone into a WebAuthn authenticator, as a later version would have stored it.
 func becomeKey(t *testing.T, p *portal.Portal, phone *portal.Phone) {
 	t.Helper()
 	portal.ChangeRows(t, p, `DELETE FROM totp WHERE authenticator_id = $1`, phone.ID)

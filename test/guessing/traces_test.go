@@ -23,8 +23,8 @@ func TestWrongCodesAreRecordedForClientsThatHangUp(t *testing.T) {
 		for n := range 5 {
 			pending := portal.PendingSignIn(t, p, "ada")
 			ctx, hangUp := context.WithCancel(context.Background())
-			// SubmitCode reads the clock for the code once the try is in the ledger. That is
-			// the moment to hang up.
+			// After the try is in the ledger, SubmitCode reads the clock to compare the code. At
+			// that moment the client hangs up.
 			clock := p.Login.Clock
 			p.Login.Clock = func() time.Time {
 				if portal.UnitsUsed(t, p, "ada", "code") > n {
@@ -115,7 +115,7 @@ func TestNoAccountFillsTheDisk(t *testing.T) {
 		b.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, b, "ada", true)
 		for what, c := range map[string]struct {
-			most int // number of events that are allowed
+			most int // the most events that are allowed
 			do   func(n int) portal.Answer
 		}{
 			"the same display name": {0, func(int) portal.Answer { return b.Post("/settings/profile", "display_name", "") }},

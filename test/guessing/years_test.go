@@ -1,7 +1,7 @@
 package guessing
 
-// Years of guessing by a thief who knows the password, each new one too, and uses everything
-// that helps.
+// Years of guessing by a thief who knows the password and every later one, and uses everything that
+// helps.
 
 import (
 	"context"
@@ -30,9 +30,9 @@ type siege struct {
 	password string // the current one, which the thief knows too
 	began    time.Time
 	networks int // number of networks that the thief has used
-	rounds   int // of guesses, to use codes of each length in turn
+	rounds   int // number of rounds of guesses, which use codes of each length in turn
 
-	compared int                     // number of codes that pages called wrong at the clock's time
+	compared int                     // number of codes that pages called wrong at the clock's current time
 	codes    []portal.Try            // ledger entries of single codes from unknown browsers
 	known    map[string][]portal.Try // those from known browsers, by device
 	pairs    []portal.Try            // those of two codes in a row
@@ -40,7 +40,7 @@ type siege struct {
 	due      []time.Time             // the times at which a window slides, and a second before each
 }
 
-// siegeSettings are those of a portal that mails links, and nothing else.
+// siegeSettings returns the settings of a portal that mails links and no notices.
 func siegeSettings() []string {
 	return append([]string{portal.BehindProxy, "SALLYPORT_MAIL_NOTICES=false"}, portal.WithMail...)
 }
@@ -80,7 +80,7 @@ func (s *siege) tab() *portal.Browser {
 	return b
 }
 
-// guess submits wrong codes, in this many tabs at the same time, until codes are no longer
+// guess submits wrong codes in the given number of tabs at the same time, until no more codes are
 // compared.
 func (s *siege) guess(tabs int) {
 	for {
@@ -101,8 +101,8 @@ func (s *siege) guess(tabs int) {
 	}
 }
 
-// guessWith submits wrong codes to the form at path until one isn't compared, at most limit
-// times.
+// guessWith submits wrong codes to the form at path until one isn't compared, but at most limit
+// codes.
 func (s *siege) guessWith(b *portal.Browser, limit int, path string, fields ...string) {
 	for range limit {
 		if portal.TryCode(b, path, append(fields, "code", portal.WrongCode(s.phones...))...) != portal.OutcomeWrong {
@@ -177,8 +177,8 @@ func (s *siege) ownerSignsIn(b *portal.Browser) {
 	s.t.Fatalf("on %v, the owner can't sign in in any way", s.p.Clock.Now())
 }
 
-// record checks the number of codes that were compared at the clock's time against the ledger
-// and the audit log, and adds the times at which the windows of these codes slide to s.due.
+// record checks the number of codes that were compared at the clock's time against the ledger and
+// the audit log, and adds to s.due the times at which the windows of these codes slide.
 func (s *siege) record() {
 	s.t.Helper()
 	now := s.p.Clock.Now()
@@ -230,13 +230,13 @@ func (s *siege) wait() bool {
 	return slides
 }
 
-// most returns the highest number of units within any window of that length.
-func most(tries []portal.Try, within time.Duration) int {
+// most returns the highest number of units within any window of the given length.
+func most(tries []portal.Try, length time.Duration) int {
 	best := 0
 	for i, first := range tries {
 		n := 0
 		for _, one := range tries[i:] {
-			if one.At.Sub(first.At) < within {
+			if one.At.Sub(first.At) < length {
 				n += one.Units
 			}
 		}
@@ -245,8 +245,8 @@ func most(tries []portal.Try, within time.Duration) int {
 	return best
 }
 
-// TestAttack11YearsOfGuessing runs the best attack on one account for three years, on PostgreSQL
-// for one, and on an authenticator with eight digits and a period of 60 s for one. The thief
+// TestAttack11YearsOfGuessing runs the best attack on one account for three years. On PostgreSQL,
+// and on an authenticator with eight digits and a period of 60 s, it runs for one year. The thief
 // knows the password and each new one, has a network for every try, uses several tabs at once,
 // every spelling of the name and fresh copies of the owner's cookies, reads the owner's mails, and
 // tries again as soon as the limits allow it. The owner signs in now and then, has a second
@@ -321,7 +321,7 @@ func (s *siege) run(years int, second time.Duration) {
 			s.phones = append(s.phones, s.owner.Enroll("Tablet"))
 		case age > second+secondFor && len(s.phones) == 2:
 			if a := s.owner.Post("/settings/security/authenticators/" + s.phones[1].ID + "/remove"); a.Location != "/settings/security?notice=removed" {
-				s.t.Fatalf("remove the tablet: %s", portal.Summary(a))
+				s.t.Fatalf("remove the tablet: %s, want the notice removed", portal.Summary(a))
 			}
 			s.phones = s.phones[:1]
 		}
@@ -366,7 +366,7 @@ func (s *siege) judge(years int) {
 		pair  = 21e-12   // 21 places of two codes in a row
 		aYear = 10 * 365 // pairs, if all ten are tried every day
 		bound = 1e-4     // for a thief without a known browser
-		least = 25 - 2   // units a year, without which the attack isn't the best one
+		least = 25 - 2   // units a year; with fewer the attack isn't the best one
 	)
 	singles, total := most(s.codes, year), 0
 	for _, one := range s.codes {

@@ -31,8 +31,9 @@ const (
 	mailPassword = "correct horse: battery"
 )
 
-// configuration is that of a submission server: TLS first, then a password, then any recipient,
-// whose mails become files of one directory. Headers that violate RFC 5322 are refused.
+// configuration is that of a submission server. It demands TLS and then a password, accepts any
+// recipient, and stores each mail as a file in one directory. Headers that violate RFC 5322 are
+// refused.
 const configuration = `
 primary_hostname = mail.test
 spool_directory = DIR/spool
@@ -91,7 +92,7 @@ func startExim(t *testing.T, dir string, ca *testkit.CA) string {
 		testkit.Check(t, os.Mkdir(filepath.Join(dir, name), 0o700))
 	}
 	for _, name := range []string{"", "exim.conf", "mail.key", "mail.pem", "spool", "mails"} {
-		if name != "exim.conf" { // which root must own
+		if name != "exim.conf" { // root must own this file
 			testkit.Check(t, os.Chown(filepath.Join(dir, name), uid, gid))
 		}
 	}
@@ -205,7 +206,7 @@ func TestAttack71MailsThroughEximAsPythonReadsThem(t *testing.T) {
 			t.Errorf("Exim's Received header is %q, want esmtpsa: TLS and a password, without SMTPUTF8", m.Received)
 		}
 		if strings.Contains(html[2], "<script") || strings.ContainsAny(text[2]+html[2], "\u202e\r\x00") || !strings.HasPrefix(html[2], "<!doctype html>\n") || !strings.HasSuffix(html[2], "</html>\n") {
-			t.Errorf("the parts are\n%s\n%s", text[2], html[2])
+			t.Errorf("the parts of the mail are\n%s\n%s\nwant names without markup or control characters, and whole HTML", text[2], html[2])
 		}
 		_, after, _ := strings.Cut(text[2], "“")
 		name, _, _ := strings.Cut(after, "”")

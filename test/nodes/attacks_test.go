@@ -12,7 +12,7 @@ import (
 )
 
 // TestAttacksOnThreeNodes runs attacks 2, 30, 44 and 80 in docs/attacks.md against nodes behind a
-// load balancer that sends each request to another node.
+// load balancer that sends each request to the next node.
 func TestAttacksOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	const rounds = 12

@@ -1,6 +1,6 @@
 package nodes
 
-// Three nodes behind a real HAProxy that sends each request to another node. The nodes run the
+// Three nodes behind a real HAProxy that sends each request to the next node. The nodes run the
 // built program on one PostgreSQL database.
 
 import (
@@ -28,7 +28,7 @@ const (
 	// clusterDrain is much longer than HAProxy takes to notice that a node drains.
 	clusterDrain = "SALLYPORT_DRAIN=2s"
 
-	// clusterOwners is more than the clients get through while three nodes restart.
+	// clusterOwners is more owners than the clients get through while three nodes restart.
 	clusterOwners = 100
 )
 

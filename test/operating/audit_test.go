@@ -172,10 +172,10 @@ func eventsOf(t *testing.T, p *portal.Portal, name string) []audit.Event {
 	return events
 }
 
-// newEvents returns the events in after that aren't in before.
-func newEvents(before, after []audit.Event) []audit.Event {
-	return slices.DeleteFunc(after, func(e audit.Event) bool {
-		return slices.ContainsFunc(before, func(old audit.Event) bool { return old.ID == e.ID })
+// newEvents returns the events in later that aren't in earlier.
+func newEvents(earlier, later []audit.Event) []audit.Event {
+	return slices.DeleteFunc(later, func(e audit.Event) bool {
+		return slices.ContainsFunc(earlier, func(old audit.Event) bool { return old.ID == e.ID })
 	})
 }
 

@@ -98,7 +98,7 @@ func TestOperatorsSeeThatTheClockIsWrong(t *testing.T) {
 				b.SignIn(name)
 				b.Post("/login/code", "code", phone.Code(30*time.Second))
 				if !b.SignedIn() {
-					t.Fatalf("sign-in of %s with a phone that is 30 s ahead: %d %s", name, b.Last.Status, b.Last.Body)
+					t.Fatalf("sign-in of %s with a phone that is 30 s ahead: %d %s; want a session", name, b.Last.Status, b.Last.Body)
 				}
 			}
 			if !strings.Contains(operator.Get("/settings/profile").Body, slow) {

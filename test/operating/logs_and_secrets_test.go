@@ -183,7 +183,7 @@ func TestAttack157Canaries(t *testing.T) {
 		backup.Post("/reauthenticate", "password", wrong, "backup_code", phone.Codes[1], "return", "/")
 		backup.Post("/reauthenticate", "password", right, "backup_code", phone.Codes[1], "return", "/")
 		if a := backup.Post("/settings/security/password", "password", right, "new_password", newer); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("change the password: %s", portal.Summary(a))
+			t.Fatalf("change the password: %s, want the notice password_changed", portal.Summary(a))
 		}
 		keep("last session", backup.Cookie(portal.SessionCookie))
 		token, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada"), ticket.MinLife)

@@ -94,7 +94,7 @@ func TestMetricsAreTheGoldenOnes(t *testing.T) {
 	for line := range strings.Lines(portal.Scrape(t, address)) {
 		switch {
 		case strings.Contains(line, "{route=") && !strings.Contains(line, `{route="GET /login",status="200"`):
-			// The start of the portal made this request.
+			// This request was made while the portal started.
 		case strings.HasPrefix(line, "# ") && strings.Contains(line, " sallyport_"):
 			got.WriteString(line)
 		case strings.HasPrefix(line, "sallyport_"):

@@ -90,7 +90,8 @@ func TestAttack94OnlyWebSocketUpgradesReachPanels(t *testing.T) {
 	})
 }
 
-// The path is still open, but the panel got the name of a user after the sign-out.
+// The path is open to everyone, but the WebSocket began with the name of a user, who then signs
+// out.
 func TestWebSocketOnAnOpenPathEndsWithItsVisit(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "bob")
@@ -101,7 +102,7 @@ func TestWebSocketOnAnOpenPathEndsWithItsVisit(t *testing.T) {
 		reader := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(reader, nil)
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("upgrade: %v, %v", resp, err)
+			t.Fatalf("upgrade: %v, %v; want status 101", resp, err)
 		}
 		b.Post(panels.Radio + "/.sallyport/logout")
 		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
@@ -183,7 +184,7 @@ func TestNoHandoffOutlivesAPasswordChange(t *testing.T) {
 				return ""
 			})
 			if a := b.Last; a.Location != "/settings/security?notice=password_changed" {
-				t.Fatalf("round %d: %s", round, portal.Summary(a))
+				t.Fatalf("round %d: change the password: %s, want the notice password_changed", round, portal.Summary(a))
 			}
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM visits WHERE NOT ended`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM handoffs`); n != 0 {
 				t.Fatalf("round %d: %d visits and handoffs outlived the change", round, n)

@@ -172,7 +172,7 @@ func openWebSocket(t *testing.T, p *portal.Portal, b *portal.Browser, path strin
 	return reader
 }
 
-// dialWebSocket is openWebSocket and returns the connection too.
+// dialWebSocket is like openWebSocket, but also returns the connection.
 func dialWebSocket(t *testing.T, p *portal.Portal, b *portal.Browser, path string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn := portal.Dial(t, p)
@@ -180,7 +180,7 @@ func dialWebSocket(t *testing.T, p *portal.Portal, b *portal.Browser, path strin
 	reader := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(reader, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("upgrade: %v, %v", resp, err)
+		t.Fatalf("upgrade: %v, %v; want status 101", resp, err)
 	}
 	return conn, reader
 }

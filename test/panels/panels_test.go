@@ -133,7 +133,7 @@ func TestPanelsEnforceTheirRules(t *testing.T) {
 			t.Errorf("the wizard leads to %s %s, want video /deep?er", s.Panel, s.URI)
 		}
 		if a := b.Get("/settings/security"); a.Status != http.StatusOK {
-			t.Errorf("the settings redirect to %s a second time", a.Location)
+			t.Errorf("the settings redirect to %s a second time, want the page", a.Location)
 		}
 		a := b.Get("/")
 		if !strings.Contains(a.Body, panels.Radio+"/") || !strings.Contains(a.Body, panels.Video+"/") {
@@ -311,21 +311,21 @@ func openStreams(t *testing.T, p *portal.Portal) (b *portal.Browser, ended func(
 	reader := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(reader, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("upgrade: %v, %v", resp, err)
+		t.Fatalf("upgrade: %v, %v; want status 101", resp, err)
 	}
 	fmt.Fprint(conn, "hello\n")
 	if line, err := reader.ReadString('\n'); line != "hello\n" || err != nil {
-		t.Fatalf("echo: %q, %v", line, err)
+		t.Fatalf("echo: %q, %v; want hello", line, err)
 	}
 	stream := portal.Dial(t, p)
 	fmt.Fprintf(stream, "GET /events HTTP/1.1\r\nHost: radio.example\r\nAccept: text/event-stream\r\nCookie: %s\r\n\r\n", cookie)
 	events, err := http.ReadResponse(bufio.NewReader(stream), nil)
 	if err != nil || events.StatusCode != http.StatusOK {
-		t.Fatalf("events: %v, %v", events, err)
+		t.Fatalf("events: %v, %v; want status 200", events, err)
 	}
 	lines := bufio.NewReader(events.Body)
 	if line, err := lines.ReadString('\n'); !strings.HasPrefix(line, "data: ") || err != nil {
-		t.Fatalf("event: %q, %v", line, err)
+		t.Fatalf("event: %q, %v; want a line of data", line, err)
 	}
 	return b, func() {
 		t.Helper()

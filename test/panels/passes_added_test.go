@@ -17,9 +17,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// Another authenticator ends the account's other sessions, but neither its machine passes nor a
-// stream that began with one. The first authenticator ends the passes that were made with the
-// password alone.
+// Adding a further authenticator ends the account's other sessions, but neither its machine passes
+// nor a stream that began with one. Adding the first authenticator ends the passes that were made
+// with the password alone.
 func TestPassesOutliveAnAddedAuthenticator(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
@@ -45,7 +45,7 @@ func TestPassesOutliveAnAddedAuthenticator(t *testing.T) {
 		reader := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(reader, nil)
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("upgrade: %v, %v", resp, err)
+			t.Fatalf("upgrade: %v, %v; want status 101", resp, err)
 		}
 		tablet := b.Enroll("Tablet")
 		panels.Received(t, ask(strong))
@@ -115,14 +115,14 @@ func TestAddedAuthenticatorRacesWithWhatEndsPasses(t *testing.T) {
 				left, err := pass.List(ctx, p.DB.Reader(), a.ID)
 				testkit.Check(t, err)
 				if (len(left) > 0) == changed {
-					t.Errorf("%s: changed %v, and the account has the passes %+v", name, changed, left)
+					t.Errorf("%s: changed %v, and the account has the passes %+v; want a pass only without the change", name, changed, left)
 				}
 			}
 		}
 	})
 }
 
-// While authenticators are added, an operator's new pass is valid, and no request with a pass is
+// While authenticators are added, a new pass of an operator is valid, and no request with a pass is
 // refused.
 func TestPassesWorkWhileAuthenticatorsAreAdded(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {

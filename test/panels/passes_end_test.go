@@ -186,7 +186,7 @@ func TestLastUseOfAPassIsRecordedOnceAMinute(t *testing.T) {
 	})
 }
 
-// A stream that began with a pass ends with it on an open path too.
+// A stream that began with a pass ends with the pass, even on an open path.
 func TestStreamsEndWithTheirPass(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
@@ -196,7 +196,7 @@ func TestStreamsEndWithTheirPass(t *testing.T) {
 		reader := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(reader, nil)
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("upgrade: %v, %v", resp, err)
+			t.Fatalf("upgrade: %v, %v; want status 101", resp, err)
 		}
 		testkit.Check(t, p.Manage.Passes.Revoke(context.Background(), manage.CommandLine(), ada, panels.OnlyPass(t, p, "ada", "of the operator").ID))
 		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {

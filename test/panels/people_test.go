@@ -198,7 +198,7 @@ func TestPanelStorageIsClearedForTheNextUser(t *testing.T) {
 			t.Errorf("forget_at_sign_out %v: a sign-out clears %q, want %q", forgets, got, want[0])
 		}
 		if kept := b.CookieAt(panels.Radio, "panel-session"); (kept == "") != forgets {
-			t.Errorf("forget_at_sign_out %v: after the sign-out the panel's cookie is %q", forgets, kept)
+			t.Errorf("forget_at_sign_out %v: after the sign-out the panel's cookie is %q, want it deleted only if true", forgets, kept)
 		}
 		if got := enter(b, "ada"); got != "" {
 			t.Errorf("forget_at_sign_out %v: ada's second visit clears %s, want nothing", forgets, got)

@@ -27,7 +27,7 @@ func TestRulesApplyToASecondResource(t *testing.T) {
 	b.Get(panels.Video + "/.sallyport/start?return=/")
 	for b.Last.Location != panels.Video+"/" {
 		if b.Last.Location == "" {
-			t.Fatalf("the redirects to a visit at video end at %s", portal.Summary(b.Last))
+			t.Fatalf("the redirects to a visit at video end at %s, want a further redirect", portal.Summary(b.Last))
 		}
 		b.Get(b.Last.Location)
 	}

@@ -172,7 +172,7 @@ func TestFormsOnASharedHostCarryTheirProof(t *testing.T) {
 		rename := "/settings/security/authenticators/" + phone.ID + "/rename"
 		old := b.Cookie("sallyport")
 		if a := b.Post(rename, "name", "Work", "password", portal.Password, "code", phone.Code(0)); a.Location != "/settings/security?notice=renamed" {
-			t.Fatalf("rename with password and code: %s\n%s", portal.Summary(a), a.Body)
+			t.Fatalf("rename with password and code: %s, want the notice renamed\n%s", portal.Summary(a), a.Body)
 		}
 		if lines := b.Last.Header["Set-Cookie"]; len(lines) != 1 || b.Cookie("sallyport") == old {
 			t.Errorf("the proof in the form sets the cookies %v, want one new session cookie", lines)
@@ -227,7 +227,7 @@ func TestLinksOnASharedHostLeadToThePortal(t *testing.T) {
 	})
 }
 
-// A configuration in which a panel joins or leaves the portal's host moves the portal's
+// A configuration that adds a panel to the portal's host, or takes it away, moves the portal's
 // paths. That can't happen while requests are in flight, so a reload refuses it.
 func TestReloadRefusesToMoveThePortal(t *testing.T) {
 	onSharedHost(t, "", func(t *testing.T, p *portal.Portal) {
@@ -246,7 +246,7 @@ func TestReloadRefusesToMoveThePortal(t *testing.T) {
 			t.Errorf("after the refused reloads: %s, want the sign-in", portal.Summary(a))
 		}
 		if err := p.Reload(p.Config, nil); err != nil {
-			t.Errorf("a reload of the same configuration: %v", err)
+			t.Errorf("a reload of the same configuration: %v, want no error", err)
 		}
 	})
 }

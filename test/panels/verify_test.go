@@ -41,7 +41,7 @@ func TestVerifyAdmitsVisitsAndRedirectsStrangers(t *testing.T) {
 		b.Post("/login", "username", "ada", "password", portal.Password, "return", signIn)
 		for !strings.HasPrefix(b.Last.Location, panels.Video+"/rack") {
 			if b.Last.Location == "" {
-				t.Fatalf("the redirects to a visit end with status %d\n%s", b.Last.Status, b.Last.Body)
+				t.Fatalf("the redirects to a visit end with status %d, want a further redirect\n%s", b.Last.Status, b.Last.Body)
 			}
 			b.Get(b.Last.Location)
 		}
@@ -89,7 +89,7 @@ func TestVerifyAdmitsVisitsAndRedirectsStrangers(t *testing.T) {
 }
 
 // A verify request is refused if one of the proxy's headers is missing, doubled or spelled
-// differently, if it carries identity headers, and if the panel isn't declared (R21, R22).
+// differently, if the request carries identity headers, or if the panel isn't declared (R21, R22).
 func TestR21VerifyReadsOneFamilyOfHeaders(t *testing.T) {
 	withVideoBehindProxy(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
 		b := p.Browser(t)

@@ -28,16 +28,16 @@ import (
 // clientTimeout limits how long a client may run, even on a busy machine.
 const clientTimeout = time.Minute
 
-// relay listens at an address and forwards connections to the address that the test
-// stores in to. The panel's origin must be known before the portal starts.
-func relay(t *testing.T) (at string, to *atomic.Value) {
+// relay listens at the address that it returns, and forwards connections to the address that the
+// test stores in target. The panel's origin must be known before the portal starts.
+func relay(t *testing.T) (at string, target *atomic.Value) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
-	to = &atomic.Value{}
+	target = &atomic.Value{}
 	go func() {
 		for {
 			in, err := listener.Accept()
@@ -46,7 +46,7 @@ func relay(t *testing.T) (at string, to *atomic.Value) {
 			}
 			go func() {
 				defer in.Close()
-				out, err := net.Dial("tcp", to.Load().(string))
+				out, err := net.Dial("tcp", target.Load().(string))
 				if err != nil {
 					return
 				}
@@ -56,7 +56,7 @@ func relay(t *testing.T) (at string, to *atomic.Value) {
 			}()
 		}
 	}()
-	return listener.Addr().String(), to
+	return listener.Addr().String(), target
 }
 
 // davPanel is a panel that serves a folder over WebDAV, with a file and a git repository.
@@ -94,8 +94,8 @@ func startDAVPanel(t *testing.T) *davPanel {
 	return panel
 }
 
-// saw reports whether the panel got a request with this method from this client, with this
-// Remote-User.
+// saw reports whether the panel got a request with this method and this Remote-User from this
+// client.
 func (p *davPanel) saw(method, client, name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

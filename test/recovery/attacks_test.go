@@ -168,8 +168,9 @@ func TestAttackD27AMailboxIsOneFactor(t *testing.T) {
 	})
 }
 
-// TestAttackD10AWaitingConfirmationEnds: a thief in a session asks to confirm an address, and keeps
-// the mail from arriving. The link in it is never sent once an operator has set another address.
+// TestAttackD10AWaitingConfirmationEnds checks that a waiting mail to confirm an address is never
+// sent once an operator has set another address. A thief in a session asked for the mail, and kept
+// it from arriving.
 func TestAttackD10AWaitingConfirmationEnds(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const path, theirs, owners = "/settings/profile/email", "thief@example.net", "ada@example.org"
@@ -188,7 +189,7 @@ func TestAttackD10AWaitingConfirmationEnds(t *testing.T) {
 		p.Clock.Move(2 * time.Minute)
 		for _, m := range portal.Mails(t, p) {
 			if _, _, ticket := m.Link(); m.To == theirs && ticket != "" {
-				t.Error("the mail was sent")
+				t.Error("the mail to the thief was sent, want none")
 				thief.Post(path+"/confirm", "ticket", ticket)
 			}
 		}

@@ -49,8 +49,8 @@ func TestARobotOpensTheLinkThatLetsABrowserIn(t *testing.T) {
 	}, portal.BehindProxy)
 }
 
-// TestABrowserThatMailLetIn checks that a browser that a mailed link let in is known only after its
-// first sign-in, and that it may try passwords for a day.
+// TestABrowserThatMailLetIn lets a browser in with a mailed link. The browser is known only after
+// its first sign-in, and may try passwords for a day.
 func TestABrowserThatMailLetIn(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")

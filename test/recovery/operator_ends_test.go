@@ -52,7 +52,7 @@ func TestAnOperatorsLinkEndsWithWhatItIsFor(t *testing.T) {
 					},
 				}
 				if what == "password" {
-					delete(issue, "enrollment") // a new password leaves this link valid, since the owner still needs it
+					delete(issue, "enrollment") // a new password leaves the enrolment link valid, since the owner still needs it
 				}
 				for kind, issue := range issue {
 					name := strings.ReplaceAll(fmt.Sprint(kind, "-", what, "-", waits), "_", "-")
@@ -123,8 +123,8 @@ func TestAReplacedLinkIsNotGivenUp(t *testing.T) {
 	})
 }
 
-// TestNoConfirmationIsMailedForADisabledAccount: the command says so, since its owner couldn't use
-// the link.
+// TestNoConfirmationIsMailedForADisabledAccount checks that the operator gets ErrDisabled and no
+// mail is stored, since the account's owner couldn't use the link.
 func TestNoConfirmationIsMailedForADisabledAccount(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -134,7 +134,7 @@ func TestNoConfirmationIsMailedForADisabledAccount(t *testing.T) {
 			t.Errorf("the error is %v, want ErrDisabled", err)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox WHERE topic = 'verify_email'`); n != 0 {
-			t.Errorf("%d messages wait", n)
+			t.Errorf("%d messages wait, want none", n)
 		}
 	})
 }

@@ -81,7 +81,7 @@ func pass(t *testing.T, p *portal.Portal, d time.Duration) {
 	}
 }
 
-// signInAndEnroll signs ada in with the password typed, opens an enrolment link and enrols a phone.
+// signInAndEnroll signs ada in with the given password, opens an enrolment link and enrols a phone.
 func signInAndEnroll(t *testing.T, p *portal.Portal, typed, ticket string) {
 	t.Helper()
 	b := p.Browser(t)
@@ -141,7 +141,7 @@ func TestMailReplacesOneFactorOfTwo(t *testing.T) {
 		p.Clock.Move(time.Second)
 		forgot("after seven days", 1)
 
-		// An authenticator that was enrolled by mail has the time factor_mailed_at.
+		// factor_mailed_at is the time at which the mailed link enrolled an authenticator.
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators JOIN accounts ON accounts.id = account_id WHERE confirmed_at = factor_mailed_at`); n != 1 {
 			t.Errorf("%d authenticators have the time factor_mailed_at, want 1", n)
 		}

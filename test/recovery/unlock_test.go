@@ -35,7 +35,8 @@ func mayTry(t *testing.T, b *portal.Browser, name, password string) bool {
 	return a.Status != http.StatusTooManyRequests
 }
 
-// isNoLink fails the test if a link or its code still lets the browser in that asked for it.
+// isNoLink fails the test if asker, the browser that asked for a link, is still let in by the link
+// or its code.
 func isNoLink(t *testing.T, what string, asker *portal.Browser, ticket, code string) {
 	t.Helper()
 	if a := asker.Get("/unlock?ticket=" + ticket); a.Status != http.StatusNotFound {
@@ -49,8 +50,8 @@ func isNoLink(t *testing.T, what string, asker *portal.Browser, ticket, code str
 	}
 }
 
-// TestAttackD9CodesOfALink checks that the code of a link lets in only the browser that asked for the
-// link, and that each link has three wrong codes and a time to live.
+// TestAttackD9CodesOfALink checks that the code of a link lets in only the browser that asked for
+// the link, and that each link allows three wrong codes and expires.
 func TestAttackD9CodesOfALink(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")

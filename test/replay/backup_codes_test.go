@@ -147,7 +147,7 @@ func TestAttack49CodesDieWithTwoFactor(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, before := portal.WithTwoFactor(t, p, "ada")
 		if a := b.Post("/settings/security/disable"); a.Location != "/settings/security?notice=disabled" {
-			t.Fatalf("disable two-factor authentication: %s", portal.Summary(a))
+			t.Fatalf("disable two-factor authentication: %s, want the notice disabled", portal.Summary(a))
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM backup_codes`); n != 0 {
 			t.Errorf("after two-factor authentication was disabled, %d codes are left, want none", n)
@@ -311,7 +311,7 @@ func TestAttack52WaysOfTyping(t *testing.T) {
 		for with("0") == "" || with("1") == "" {
 			p.Clock.Move(20 * time.Minute)
 			if b.Post("/reauthenticate", "password", portal.Password, "code", phone.Code(0)).Status != http.StatusSeeOther {
-				t.Fatalf("reauthenticate: %s", portal.Summary(b.Last))
+				t.Fatalf("reauthenticate: %s, want 303", portal.Summary(b.Last))
 			}
 			codes = portal.ShownCodes(b.Post("/settings/security/backup-codes").Body)
 		}

@@ -73,8 +73,7 @@ func TestAttack41NodeWithAFastClock(t *testing.T) {
 }
 
 // TestAttack41FarFromTheDatabasesClock checks that a node whose clock is far from the database's
-// accepts no codes, since it would accept some that all other nodes refuse, and that it says
-// so.
+// accepts no codes, and says so. It would accept some that all other nodes refuse.
 func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 	t.Parallel()
 	for _, engine := range testkit.Engines {

@@ -28,8 +28,8 @@ func TestAttack27OnlyThreeStepsOpen(t *testing.T) {
 	})
 }
 
-// TestAttack27StepsAreAsLongAsThePeriod checks which codes are accepted from an authenticator with a
-// period of 60 s, whose time steps are as long.
+// TestAttack27StepsAreAsLongAsThePeriod checks which codes are accepted from an authenticator with
+// a period of 60 s: its time steps take 60 s too.
 func TestAttack27StepsAreAsLongAsThePeriod(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")

@@ -29,9 +29,9 @@ var operatorChanges = map[string]func(p *portal.Portal, a account.Account) error
 	},
 }
 
-// checkNoFault makes the requests of an account's owner again and again. Each time an operator removes or
-// resets the account before another statement of the request. No answer may be an internal error or say
-// that the database is unavailable, and only a change may be answered with [login.ErrGone].
+// checkNoFault repeats the requests of an account's owner. Each time an operator removes or resets
+// the account before a different statement of the request. No answer may be an internal error or
+// say that the database is unavailable, and only a change may be answered with [login.ErrGone].
 func checkNoFault(t *testing.T, settings []string, owner string, doors func(t *testing.T, p *portal.Portal) map[string]door) {
 	t.Helper()
 	t.Parallel()

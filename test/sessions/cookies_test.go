@@ -19,7 +19,7 @@ func TestAttack73PlantedCookies(t *testing.T) {
 		// the same for all clients, so a sign-in can't adopt anything from it.
 		for _, line := range p.Browser(t).Get("/login").Header["Set-Cookie"] {
 			if !strings.HasPrefix(line, "sallyport-cookies=1;") {
-				t.Errorf("unexpected cookie before the sign-in: %s", line)
+				t.Errorf("cookie before the sign-in: %s, want only sallyport-cookies=1", line)
 			}
 		}
 		eve := p.Browser(t)

@@ -234,7 +234,7 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 			}
 			// A reauthentication doesn't postpone the end.
 			if a := steady.Post("/reauthenticate", "password", portal.Password, "return", "/"); a.Status != http.StatusSeeOther {
-				t.Fatalf("reauthenticate: %s", portal.Summary(a))
+				t.Fatalf("reauthenticate: %s, want 303", portal.Summary(a))
 			}
 		}
 		for p.Clock.Now().Sub(testkit.Start) < 7*24*time.Hour-time.Second {

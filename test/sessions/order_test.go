@@ -42,11 +42,11 @@ func TestAttack72EveryStepHasANewToken(t *testing.T) {
 		p.Clock.Move(totp.Period)
 		replaced("removal", b.Post("/settings/security/authenticators/"+second.ID+"/remove"))
 		if a := b.Post("/reauthenticate", "password", portal.Password, "backup_code", phone.Codes[0], "return", "/"); a.Status != http.StatusSeeOther {
-			t.Fatalf("reauthentication with a backup code: %s", portal.Summary(a))
+			t.Fatalf("reauthentication with a backup code: %s, want 303", portal.Summary(a))
 		}
 		replaced("password", b.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password"))
 		if a := b.Post("/settings/security/password", "password", "another long password", "new_password", portal.Password); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("change the password back: %s", portal.Summary(a))
+			t.Fatalf("change the password back: %s, want the notice password_changed", portal.Summary(a))
 		}
 
 		// A sign-in through all stages, in the browser that is signed in already. Each stage

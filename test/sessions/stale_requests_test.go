@@ -37,7 +37,7 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 		testkit.Check(t, p.DB.Reader().QueryRowContext(ctx, `SELECT id FROM devices`).Scan(&device))
 		stale := meOf(t, p, b)
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill"); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("change of the password by the owner: %s", portal.Summary(a))
+			t.Fatalf("change of the password by the owner: %s, want the notice password_changed", portal.Summary(a))
 		}
 		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		scope, err := access.NewScope("https://radio.example", "/", "GET", "")

@@ -22,13 +22,13 @@ type interrupter struct {
 	run   func() // may be nil
 }
 
-// interrupted returns a portal on the database and the key ring of p, which must be on
-// PostgreSQL, and the proxy through which it reads and writes. settings are those of p.
+// interrupted returns another portal on the database and the key ring of p, and the proxy through
+// which that portal reads and writes. p must be on PostgreSQL and have the given settings.
 func interrupted(t *testing.T, p *portal.Portal, settings ...string) (*portal.Portal, *interrupter) {
 	t.Helper()
 	at, err := url.Parse(p.Config.Database.Reveal())
 	testkit.Check(t, err)
-	listener, err := net.Listen("tcp", "127.0.0.4:0") // as testkit.NewWire
+	listener, err := net.Listen("tcp", "127.0.0.4:0") // as in testkit.NewWire
 	testkit.Check(t, err)
 	t.Cleanup(func() { listener.Close() })
 	i, server := &interrupter{}, at.Host
@@ -51,9 +51,9 @@ func interrupted(t *testing.T, p *portal.Portal, settings ...string) (*portal.Po
 	return portal.Start(t, "postgres", append(settings, "SALLYPORT_DATABASE="+at.String(), "SALLYPORT_DATA_DIR="+p.Config.DataDir)...), i
 }
 
-// forward copies from one connection to another until one of them ends. It calls before ahead
-// of each write.
-func forward(to, from net.Conn, before func()) {
+// forward copies from one connection to another until one of them ends. It calls notify before each
+// write.
+func forward(to, from net.Conn, notify func()) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 64<<10)
@@ -62,7 +62,7 @@ func forward(to, from net.Conn, before func()) {
 		if err != nil {
 			return
 		}
-		before()
+		notify()
 		if _, err := to.Write(buffer[:n]); err != nil {
 			return
 		}
@@ -161,9 +161,9 @@ func saveAccounts(t *testing.T, p *portal.Portal) (restore func()) {
 // maxMessages is more than a request sends to the database.
 const maxMessages = 100
 
-// interruptEach makes a request again and again, and runs change before another statement of it
-// each time. It calls check with each answer. p is a portal on the same database, whose
-// connections aren't interrupted; restore undoes the change and what the request did.
+// interruptEach repeats a request, and each time runs change before a different statement of the
+// request. It calls check with each answer. p is a portal on the same database, whose connections
+// aren't interrupted; restore undoes the change and what the request did.
 func interruptEach(t *testing.T, p *portal.Portal, i *interrupter, restore, change func(), request func() portal.Answer, check func(message int, a portal.Answer)) {
 	t.Helper()
 	for after := range maxMessages {

@@ -21,9 +21,9 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// inOrder runs change and then request, both of which lock the account's row, so that request
-// begins before change and waits until change has committed. It returns request's error.
-// SQLite has one writer at a time, so the portal must use PostgreSQL.
+// inOrder runs change and request, both of which lock the account's row. request begins before
+// change has committed, and gets the lock after it. inOrder returns request's error. SQLite has one
+// writer at a time, so the portal must use PostgreSQL.
 func inOrder(t *testing.T, p *portal.Portal, accountID string, change, request func() error) error {
 	t.Helper()
 	changed, requested := make(chan error, 1), make(chan error, 1)
@@ -33,8 +33,8 @@ func inOrder(t *testing.T, p *portal.Portal, accountID string, change, request f
 		})
 	}
 	testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
-		// Not account.Lock, which makes a new version of the row: PostgreSQL serves those that
-		// wait for a row in order only while its version stays.
+		// Don't use account.Lock, which makes a new version of the row: only while the row's
+		// version stays does PostgreSQL serve those that wait for it in order.
 		var id string
 		if err := db.One(t.Context(), tx, `SELECT id FROM accounts WHERE id = $1 FOR UPDATE`, []any{accountID}, &id); err != nil {
 			return err

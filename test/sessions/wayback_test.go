@@ -110,8 +110,8 @@ func TestASignInMayTakeLongerThanItsCookie(t *testing.T) {
 	}
 }
 
-// TestAWizardMayTakeItsFullTime checks that a user who had to enroll on the way to a panel, and
-// left the page, is sent to the panel afterwards, for as long as the wizard and the page with
+// TestAWizardMayTakeItsFullTime checks that a user who had to enroll on the way to a panel is sent
+// to the panel afterwards, even after leaving the page, for as long as the wizard and the page with
 // backup codes may take.
 func TestAWizardMayTakeItsFullTime(t *testing.T) {
 	t.Parallel()
@@ -161,7 +161,7 @@ func TestEachTabComesBackToItsOwnPage(t *testing.T) {
 			t.Errorf("%s: it ends at %s, want %s", name, s.URI, test.want)
 		}
 	}
-	// It leads to no other site, and without a session to no page at all.
+	// The form leads to no other site, and without a session to no page at all.
 	if a := b.Post("/login/code", "code", code, "return", "//evil.test/"); a.Location != "/" {
 		t.Errorf("form with a forged return URL: %s, want /", portal.Summary(a))
 	}

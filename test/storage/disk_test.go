@@ -23,7 +23,7 @@ import (
 // backupCodePace is how long an account must wait between two backup codes.
 const backupCodePace = 5 * time.Second
 
-// newPassword is the password to which a walk changes [portal.Password].
+// newPassword is the password that replaces [portal.Password] during a walk.
 const newPassword = "another horse, another battery"
 
 // startOn starts a portal whose data directory is on a disk that can fail.
@@ -35,7 +35,7 @@ func startOn(t *testing.T) (*portal.Portal, *disk.Disk) {
 }
 
 // harm makes the disk fail before a form is submitted for the n-th time. It reports whether the
-// form must be refused; otherwise it may be.
+// form must be refused; if not, the form may be refused or accepted.
 type harm func(d *disk.Disk, n int) (refuses bool)
 
 // oneWrite makes the n-th write fail when the form is submitted for the n-th time.

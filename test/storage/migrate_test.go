@@ -45,9 +45,9 @@ func migrationFiles(t *testing.T) []string {
 	return files
 }
 
-// makeOld gives an empty database the schema of a version, the account and the password of the
-// portal from, and events.
-func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
+// makeOld gives an empty database the schema of a version, events, and the account and the password
+// of the portal p.
+func makeOld(t *testing.T, d *sql.DB, version int, p *portal.Portal) {
 	t.Helper()
 	exec := func(query string, args ...any) {
 		t.Helper()
@@ -64,7 +64,7 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 			into[i], places[i] = &row[i], fmt.Sprint("$", i+1)
 		}
 		names := strings.Join(columns, ", ")
-		testkit.Check(t, from.DB.Reader().QueryRowContext(context.Background(), `SELECT `+names+` FROM `+table).Scan(into...))
+		testkit.Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT `+names+` FROM `+table).Scan(into...))
 		exec(`INSERT INTO `+table+` (`+names+`) VALUES (`+strings.Join(places, ", ")+`)`, row...)
 	}
 	exec(`
@@ -216,7 +216,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 }
 
 // awaitCopy waits until the process begins to copy the database, which it does before the
-// migration. Until then it doesn't change the file.
+// migration. Until then the process doesn't change the file.
 func awaitCopy(t *testing.T, dir string, one *sallyport.Process) {
 	t.Helper()
 	for begin := time.Now(); time.Since(begin) < sallyport.StartTime; {

@@ -81,8 +81,8 @@ func TestAttack138PowerCut(t *testing.T) {
 	})
 }
 
-// TestAttack141DamagedLog damages SQLite's write-ahead log. The database must contain whole
-// transactions or not open, and no sign-in must skip a factor.
+// TestAttack141DamagedLog damages SQLite's write-ahead log. The database must contain only whole
+// transactions or refuse to open, and no sign-in may skip a factor.
 func TestAttack141DamagedLog(t *testing.T) {
 	t.Parallel()
 	// directoryAfterCrash returns the data directory that a crash leaves of a portal on which

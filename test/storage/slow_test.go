@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// idleConnections is more than a portal has users, and few enough for the number of files that
-// a process may open.
+// idleConnections is more connections than a portal has users, but fewer than the number of files
+// that a process may open.
 const idleConnections = 2000
 
 // TestAttack149IdleConnections signs in while other clients hold connections open: some before a

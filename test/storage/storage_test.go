@@ -155,12 +155,12 @@ func TestAttack141DamagedFile(t *testing.T) {
 	}
 }
 
-// overwrite overwrites n bytes of a file from the offset at on.
-func overwrite(t *testing.T, path string, at int64, n int) {
+// overwrite overwrites n bytes of a file, beginning at the given offset.
+func overwrite(t *testing.T, path string, offset int64, n int) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	testkit.Check(t, err)
-	_, err = f.WriteAt(bytes.Repeat([]byte{0x5a}, n), at)
+	_, err = f.WriteAt(bytes.Repeat([]byte{0x5a}, n), offset)
 	testkit.Check(t, err)
 	testkit.Check(t, f.Close())
 }

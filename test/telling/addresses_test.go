@@ -72,8 +72,8 @@ func (r *refusing) send(t *testing.T) int {
 	return len(r.mail.Mails()) - before
 }
 
-// ticket returns the ticket of the link in the newest mail, which must be to an address. The ticket is
-// empty if the mail has no link.
+// ticket returns the ticket of the link in the newest mail, or an empty text if that mail has no
+// link. The mail must be to the given address.
 func (r *refusing) ticket(t *testing.T, to string) string {
 	t.Helper()
 	all := r.mail.Mails()

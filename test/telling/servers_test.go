@@ -113,9 +113,9 @@ func (h *hostileServers) unsent(t *testing.T) int {
 	return portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox`)
 }
 
-// accepted checks the mails that the server has read in full after the first n. Their number must be
-// copies, the last one must be accepted, and all must be to ada with one Message-ID. The outbox must be
-// empty.
+// accepted checks the mails that the server has read in full after the first n. There must be as
+// many as copies says, all to ada with one Message-ID, and the last one must be accepted. The
+// outbox must be empty.
 func (h *hostileServers) accepted(t *testing.T, n, copies int) {
 	t.Helper()
 	mails := h.good.Mails()[n:]

@@ -95,7 +95,7 @@ func TestFaultyCertificatesLeaveThePreviousOnesInUse(t *testing.T) {
 				test.spoil(t, s)
 				testkit.Check(t, s.WatchCertificates(t.Context()))
 				if _, err := s.dial(t, "radio.example"); err != nil {
-					t.Errorf("a handshake with the previous certificate: %v", err)
+					t.Errorf("a handshake with the previous certificate: %v, want success", err)
 				}
 				b := s.Browser(t)
 				if a := b.Get("/readyz"); a.Status != http.StatusOK || !strings.Contains(a.Body, "\ncertificates: faulty; the previous ones are in use\n") {

@@ -26,7 +26,7 @@ const (
 type tlsPortal struct {
 	*portal.Portal
 	ca   *testkit.CA
-	dir  string // holds certificates and keys: own for the portal and video, and radio
+	dir  string // has certificates and keys: own.* for the portal and video, radio.* for radio
 	file string // the configuration file
 }
 
@@ -167,7 +167,7 @@ func TestOwnTLSServesHTTP2AndWebSockets(t *testing.T) {
 		}
 		events := ask(http.MethodGet, secureRadio+"/events")
 		if line, err := bufio.NewReader(events.Body).ReadString('\n'); !strings.HasPrefix(line, "data: ") || err != nil {
-			t.Errorf("events over HTTP/2: %q, %v", line, err)
+			t.Errorf("events over HTTP/2: %q, %v; want a line of data", line, err)
 		}
 
 		conn, err := s.dial(t, "radio.example", "http/1.1")

@@ -37,7 +37,7 @@ func (l *load) enterRadio(o *sallyport.Owner) (*sallyport.Visitor, error) {
 	return v, err
 }
 
-// isPanels reports whether an answer is the panel's, to a request by this user.
+// isPanels reports whether an answer is the panel's answer to a request by this user.
 func isPanels(a portal.Answer, name string) bool {
 	return a.Status == http.StatusOK && strings.Contains(a.Body, `"Remote-User":["`+name+`"]`)
 }

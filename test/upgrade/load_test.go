@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// pause is the time between two rounds of a client, and hashPause that of a client which
-	// lets the server hash a password in each, so that the clients leave two cores some rest.
+	// pause is the time between two rounds of a client, and hashPause that of a client that makes
+	// the server hash a password in each round. The pauses leave two cores some rest.
 	pause     = 50 * time.Millisecond
 	hashPause = 500 * time.Millisecond
 
@@ -33,12 +33,12 @@ const (
 	// faultsShown is the number of faults that a test prints.
 	faultsShown = 20
 
-	// roundOfRequests is the number of requests that most likely reach each of three nodes,
-	// behind a balancer that other clients use too.
+	// roundOfRequests is a number of requests that most likely suffices to reach each of three
+	// nodes, behind a balancer that other clients use too.
 	roundOfRequests = 9
 
-	// endsWithin is how soon after a sign-out every node refuses its visits. Without a fault
-	// they take less than a second.
+	// endsWithin is how soon after a sign-out every node refuses its visits. Without a fault it
+	// takes less than a second.
 	endsWithin = 5 * time.Second
 
 	radioPage = panels.Radio + "/page"
@@ -148,7 +148,7 @@ type outcome struct {
 	err      error
 }
 
-// submit submits a code from n browsers at the same time. It returns an error if one is
+// submit submits a code from n browsers at the same time. It returns an error if a browser is
 // neither signed in nor refused.
 func (l *load) submit(o *sallyport.Owner, c sallyport.Credential, n int) ([]outcome, error) {
 	all := make([]outcome, n)
@@ -198,7 +198,7 @@ func (l *load) signIn(o *sallyport.Owner, c sallyport.Credential, races bool) (v
 		}
 	}
 	if accepted != 1 {
-		return nil, fmt.Errorf("a code of %s from %d browsers at once was accepted %d times", o.Name, n, accepted)
+		return nil, fmt.Errorf("a code of %s from %d browsers at once was accepted %d times, want once", o.Name, n, accepted)
 	}
 	return v, nil
 }
@@ -228,7 +228,7 @@ func (l *load) passAndSignOut(v *sallyport.Visitor, o *sallyport.Owner) error {
 		case a.Status == http.StatusUnauthorized:
 			refused++
 		case time.Since(begin) > endsWithin:
-			return fmt.Errorf("%v after the sign-out, %s accepts the visit", time.Since(begin), a.Header.Get(proxies.NodeHeader))
+			return fmt.Errorf("%v after the sign-out, %s accepts the visit, want a refusal by then", time.Since(begin), a.Header.Get(proxies.NodeHeader))
 		default:
 			refused = 0
 		}

@@ -9,9 +9,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// While a node runs the previous release, commands refuse to store a role that it can't read, so that
-// both releases can share the database. Once no node runs the previous release, such a role can be
-// stored, and from then on the previous release refuses the database.
+// While a node runs the previous release, commands refuse to store a role that the older program
+// can't read, so that both releases can share the database. Once no node runs the previous release,
+// such a role can be stored, and from then on the previous release refuses the database.
 func TestRolesWaitForTheLastOldNode(t *testing.T) {
 	t.Parallel()
 	old := buildPrevious(t)

@@ -107,7 +107,7 @@ func verifyAudit(one *sallyport.Node, releases ...release) {
 		program := *one.Program
 		program.Path = by.path
 		if out, err := program.Run("", "audit", "verify"); err != nil || !strings.Contains(out, "The audit log is intact") {
-			one.T.Errorf("audit verify by %s: %v\n%s", by.path, err, out)
+			one.T.Errorf("audit verify by %s: %v, want an intact log\n%s", by.path, err, out)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func redeem(d *db.DB, accountID, id string) error {
 	return d.Write(ctx, func(tx *db.Tx) error { return Redeem(ctx, tx, accountID, id, testkit.Start.Add(time.Hour)) })
 }
 
-// match returns the id that the typed code matches.
+// match returns the id of the account's code that typed matches, or "".
 func match(t *testing.T, d *db.DB, ring *secret.Ring, p secret.Argon2id, accountID, typed string) string {
 	t.Helper()
 	code, err := Normalize(typed)
@@ -139,7 +139,7 @@ func FuzzNormalize(f *testing.F) {
 			return
 		}
 		if len(code) != 12 || strings.Trim(code, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "" {
-			t.Fatalf("Normalize(%q) = %q", typed, code)
+			t.Fatalf("Normalize(%q) = %q, want 12 symbols of the alphabet", typed, code)
 		}
 		for _, again := range []string{code, strings.ToLower(code), code[:4] + "-" + code[4:8] + "-" + code[8:], strings.NewReplacer("0", "o", "1", "l").Replace(code)} {
 			if got, err := Normalize(again); err != nil || got != code {
@@ -165,7 +165,7 @@ func TestMatchFindsOnlyTheOwnersUnusedCodes(t *testing.T) {
 			}
 		}
 		if len(ids) != 10 || ids[""] {
-			t.Errorf("ten codes match %d rows; no match: %v", len(ids), ids[""])
+			t.Errorf("ten codes match %d ids, \"\" among them: %v; want 10, and false", len(ids), ids[""])
 		}
 		id := match(t, d, ring, testkit.Quick, ada, set.Codes[3])
 		if err := redeem(d, eve, id); !errors.Is(err, ErrUsed) {
@@ -188,7 +188,7 @@ func TestMatchFindsOnlyTheOwnersUnusedCodes(t *testing.T) {
 }
 
 func TestWhatIsStoredIsNeverAccepted(t *testing.T) {
-	// Neither hash, salt nor sealed bytes are accepted, in any encoding (R11).
+	// A stored hash, salt or sealed text isn't accepted as a code, in any encoding (R11).
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ring := context.Background(), secret.NewRing()
 		ada := create(t, d, "ada")
@@ -262,7 +262,7 @@ func TestNewSetKillsTheOld(t *testing.T) {
 		}
 		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return RemoveAll(ctx, tx, ada) }))
 		if n := left(t, d, ada); n != 0 || match(t, d, ring, testkit.Quick, ada, set.Codes[0]) != "" {
-			t.Errorf("%d codes left after RemoveAll, or one matches", n)
+			t.Errorf("%d codes left after RemoveAll, or one matches; want none", n)
 		}
 		if n := left(t, d, eve); n != 10 {
 			t.Errorf("eve has %d codes left, want 10", n)

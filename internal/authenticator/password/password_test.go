@@ -112,7 +112,7 @@ func TestNothingOfAPasswordIsCutOffOrIgnored(t *testing.T) {
 				t.Errorf("%s: the password itself doesn't match", name)
 			}
 			if verify(t, d, ring, id, pair[1]).Match {
-				t.Errorf("%s: %.30q matches %.30q", name, pair[1], pair[0])
+				t.Errorf("%s: %.30q matches %.30q, want no match", name, pair[1], pair[0])
 			}
 		}
 	})
@@ -132,7 +132,7 @@ func TestOnePasswordOnTwoKeyboardsIsTheSame(t *testing.T) {
 			id := create(t, d, ring, "p"+strings.NewReplacer(" ", "-", ",", "").Replace(name), typed)
 			for form, text := range map[string]string{"NFC": norm.NFC.String(typed), "NFD": norm.NFD.String(typed), "no-break space": strings.ReplaceAll(typed, " ", "\u00a0")} {
 				if err := Check(text, 8); err != nil {
-					t.Errorf("%s in %s: Check = %v", name, form, err)
+					t.Errorf("%s in %s: Check = %v, want nil", name, form, err)
 				}
 				if !verify(t, d, ring, id, text).Match {
 					t.Errorf("%s in %s doesn't match", name, form)
@@ -184,7 +184,7 @@ func TestUnusableTextNeverMatchesAnEmptyHash(t *testing.T) {
 		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, text, testkit.Start) }))
 		for _, typed := range []string{"\x00", "\xff", strings.Repeat("x", 1_000_000), "a\nb"} {
 			if verify(t, d, ring, ada, typed).Match {
-				t.Errorf("%.10q matches", typed)
+				t.Errorf("%.10q matches, want no match", typed)
 			}
 		}
 	})
@@ -228,7 +228,7 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 		if changed, err := ChangedAt(ctx, d.Reader(), ada); err != nil || !changed.Equal(testkit.Start) {
 			t.Errorf("changed at %v, %v; want a rehash to leave that time", changed, err)
 		}
-		// The row was written since it was compared, so a rehash doesn't bring back the old one.
+		// The row was written after the comparison. A rehash must not bring back the old password.
 		old, err := Hash(stronger, "an earlier password")
 		testkit.Check(t, err)
 		testkit.Check(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, was, old) }))
@@ -295,7 +295,7 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 			}
 		}
 		if len(stored) != 2 {
-			t.Errorf("%d passwords", len(stored))
+			t.Errorf("%d passwords, want 2", len(stored))
 		}
 		// The wrong key ring is an error, not a mismatch (F4).
 		if got, err := Verify(ctx, d.Reader(), secret.NewRing(), testkit.Quick, ada, good); !errors.Is(err, secret.ErrUnknownKey) || got != (Outcome{}) {

@@ -22,11 +22,11 @@ func TestHashesAreSaltedAndRedacted(t *testing.T) {
 		t.Error("hashing one password twice gives the same hash")
 	}
 	if !strings.HasPrefix(one.Reveal(), "$argon2id$v=19$m=64,t=1,p=1$") || one.String() != "[redacted]" {
-		t.Errorf("hash is %q, printed as %q", one.Reveal(), one)
+		t.Errorf("hash is %q, printed as %q; want a PHC string, and [redacted]", one.Reveal(), one)
 	}
 	for _, bad := range []string{"\x00", "\xff", strings.Repeat("x", 1_000_000)} {
 		if phc, err := Hash(testkit.Quick, bad); !errors.Is(err, ErrInvalid) || phc.Reveal() != "" {
-			t.Errorf("Hash(%.10q) = %q, %v", bad, phc.Reveal(), err)
+			t.Errorf("Hash(%.10q) = %q, %v; want ErrInvalid and no hash", bad, phc.Reveal(), err)
 		}
 	}
 }
@@ -44,7 +44,7 @@ func FuzzPHC(f *testing.F) {
 			return
 		}
 		if !p.Sound() || len(hash) != secret.Argon2HashBytes || len(salt) < 8 {
-			t.Fatalf("%q parses to %+v, %d and %d bytes", text, p, len(salt), len(hash))
+			t.Fatalf("%q parses to %+v, %d and %d bytes; want sound parameters, at least 8 bytes of salt and a whole hash", text, p, len(salt), len(hash))
 		}
 		if got := phc(p, salt, hash); got != text {
 			t.Fatalf("printed %q, parsed %q", got, text)
@@ -57,7 +57,7 @@ func TestPHCReadsOnlyItsOwnForm(t *testing.T) {
 	good := phc(testkit.Quick, salt, hash)
 	p, gotSalt, gotHash, err := parsePHC(good)
 	if err != nil || p != testkit.Quick || !bytes.Equal(gotSalt, salt) || !bytes.Equal(gotHash, hash) {
-		t.Fatalf("parsePHC(%q) = %+v, %x, %x, %v", good, p, gotSalt, gotHash, err)
+		t.Fatalf("parsePHC(%q) = %+v, %x, %x, %v; want what was printed", good, p, gotSalt, gotHash, err)
 	}
 	for _, change := range [][2]string{
 		{"argon2id", "argon2i"}, {"argon2id", "Argon2id"}, {"v=19", "v=16"}, {"m=64", "m=064"}, {"m=64", "m=7"}, {"m=64", "m=1048577"}, {"m=64", "m=-64"}, {"m=64", "m=4294967360"},
@@ -78,8 +78,8 @@ func TestPHCReadsOnlyItsOwnForm(t *testing.T) {
 	}
 }
 
-// With half of the accounts still at the old cost, half of the unknown names take the old
-// cost, and each name always takes the same.
+// If half of the accounts still have the old cost, half of the unknown names get the old cost
+// too. Each name always gets the same cost.
 func TestARaisedCostDoesNotShowWhichNamesExist(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ring := context.Background(), secret.NewRing()
@@ -96,15 +96,15 @@ func TestARaisedCostDoesNotShowWhichNamesExist(t *testing.T) {
 			id := secret.NewID()
 			known, _, _, cost, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id)
 			if err != nil || known {
-				t.Fatalf("an unknown id: known %v, %v", known, err)
+				t.Fatalf("an unknown id: known %v, %v; want false", known, err)
 			}
 			if _, _, _, again, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id); err != nil || again != cost {
-				t.Errorf("the same name takes cost %v, then %v", cost, again)
+				t.Errorf("the same name takes cost %v, then %v; want the same", cost, again)
 			}
 			costs[cost]++
 		}
 		if costs[raised]+costs[testkit.Quick] != names || costs[raised] == 0 || costs[testkit.Quick] == 0 {
-			t.Errorf("unknown names take the costs %v", costs)
+			t.Errorf("unknown names take the costs %v, want the old and the new one", costs)
 		}
 		if o, err := Verify(ctx, d.Reader(), ring, raised, secret.NewID(), "correct horse battery"); err != nil || o.Match {
 			t.Errorf("an unknown id: %+v, %v; want no match", o, err)

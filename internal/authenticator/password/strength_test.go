@@ -127,7 +127,7 @@ func FuzzStrength(f *testing.F) {
 		once, _ := measure(runes, Parts(word), isCommon)
 		twice, _ := measure(append(runes, runes...), Parts(word), isCommon)
 		if twice > once+bitsRepeat {
-			t.Fatalf("%q costs %d bits, and twice in a row %d", typed, once, twice)
+			t.Fatalf("%q costs %d bits, and twice in a row %d; want at most bitsRepeat more", typed, once, twice)
 		}
 	})
 }

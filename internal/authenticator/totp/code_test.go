@@ -78,7 +78,7 @@ func TestRFC6238Vectors(t *testing.T) {
 }
 
 func TestCodesPastTheYear6000AreRight(t *testing.T) {
-	// After 2³² steps an implementation with a 32-bit counter starts again.
+	// An implementation with a 32-bit counter would start again after 2³² steps.
 	for _, step := range []int64{1<<32 - 1, 1 << 32, 1<<32 + 1, 1<<40 + 7} {
 		want, err := hotp.GenerateCode(Base32(rfcKey), uint64(step))
 		if err != nil {
@@ -93,7 +93,7 @@ func TestCodesPastTheYear6000AreRight(t *testing.T) {
 	}
 	now := time.Unix((1<<32+1)*30, 0)
 	if got := (State{Secret: rfcKey, Parameters: Standard()}).Verify(codeOf(1<<32+1), now); got.Result != Accepted || got.Step != 1<<32+1 {
-		t.Errorf("Verify past 2³² steps = %+v", got)
+		t.Errorf("Verify past 2³² steps = %+v, want Accepted for step 2³²+1", got)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestWindowIsOneStepEachSide(t *testing.T) {
 func TestVerifySaysWhatIsWrong(t *testing.T) {
 	for _, test := range []struct {
 		name        string
-		last, drift int64 // last is relative to here; 0: no step is used
+		last, drift int64 // last is a step relative to the variable here; 0 if no step is used
 		used        bool
 		code        int64 // its step, relative to here
 		want        Check
@@ -351,25 +351,25 @@ func FuzzVerify(f *testing.F) {
 		isVerifiable := len(key) > 0 && slices.Contains(everyParameters(), p)
 		now1 := p.CodeAt(key, now)
 		if (now1 != "") != isVerifiable {
-			t.Fatalf("%+v with a secret of %d bytes shows the code %q", p, len(key), now1)
+			t.Fatalf("%+v with a secret of %d bytes shows the code %q, want a code only if it is verifiable", p, len(key), now1)
 		}
 		for _, c := range []Check{
 			s.Verify(code, now), s.Verify(now1, now), s.Explain(code, now),
 			s.VerifyPair(code, now1, now), s.VerifyPair(now1, p.CodeAt(key, now.Add(p.Period)), now),
 		} {
 			if c != (Check{}) && !isVerifiable {
-				t.Fatalf("%+v with a secret of %d bytes: %+v", p, len(key), c)
+				t.Fatalf("%+v with a secret of %d bytes: %+v, want the zero Check", p, len(key), c)
 			}
 			if c.Result == Accepted && (c.from <= last || c.Step < c.from) {
 				t.Fatalf("accepted %+v after step %d", c, last)
 			}
 			if (c.Result == Slow || c.Result == Fast || c.Result == SetBack) && c.Minutes < 1 {
-				t.Fatalf("Verify = %+v", c)
+				t.Fatalf("Verify = %+v, want at least a minute", c)
 			}
 		}
 		for _, c := range []Check{s.Verify(code, now), s.VerifyPair(code, now1, now)} {
 			if c.Result == Fast || len(code) != digits && c.Result != Wrong {
-				t.Fatalf("%q with %d digits: %+v", code, digits, c)
+				t.Fatalf("%q with %d digits: %+v; want Wrong for another length, and never Fast", code, digits, c)
 			}
 		}
 	})

@@ -35,7 +35,7 @@ var hostile = []string{
 func checkKeyURI(t rapid.TB, issuer, account string, key []byte, p Parameters) {
 	uri := KeyURI(issuer, account, key, p)
 	if len(uri) > 400 {
-		t.Fatalf("%d bytes: %s", len(uri), uri)
+		t.Fatalf("%d bytes, want at most 400: %s", len(uri), uri)
 	}
 	u, err := url.Parse(uri)
 	if err != nil {
@@ -56,16 +56,16 @@ func checkKeyURI(t rapid.TB, issuer, account string, key []byte, p Parameters) {
 		}
 	}
 	if len(query["issuer"]) != 1 || len(query) != 5 {
-		t.Fatalf("%s: parameters %v", uri, query)
+		t.Fatalf("%s: parameters %v, want 5, and one issuer", uri, query)
 	}
 	// Names may be cut, but only at the end.
 	shown := query.Get("issuer")
 	if whole := strings.ReplaceAll(string([]rune(issuer)), ":", " "); !strings.HasPrefix(whole, shown) || strings.Contains(shown, ":") || len(whole) <= 32 && shown != whole {
-		t.Fatalf("%s: issuer %q of %q", uri, shown, issuer)
+		t.Fatalf("%s: issuer %q of %q, want its beginning", uri, shown, issuer)
 	}
 	name, ok := strings.CutPrefix(u.Path, "/"+shown+":")
 	if whole := string([]rune(account)); !ok || !strings.HasPrefix(whole, name) || len(whole) <= 36 && len(key) <= 20 && name != whole {
-		t.Fatalf("%s: label %q for issuer %q, account %q", uri, u.Path, shown, account)
+		t.Fatalf("%s: label %q for issuer %q, account %q; want the beginning of the account", uri, u.Path, shown, account)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestBase32ReadsBack(t *testing.T) {
 		key := rapid.SliceOfN(rapid.Byte(), 20, 20).Draw(t, "key")
 		text := Base32(key)
 		if len(text) != 32 || strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
-			t.Fatalf("Base32 = %q", text)
+			t.Fatalf("Base32 = %q, want 32 symbols of the alphabet", text)
 		}
 		if got, err := ParseBase32(text); err != nil || !bytes.Equal(got, key) {
 			t.Fatalf("ParseBase32(%q) = %x, %v; want %x", text, got, err, key)
@@ -165,7 +165,7 @@ func TestForeignAuthenticatorsShowOurCodes(t *testing.T) {
 		}
 		if key.Type() != "totp" || key.Secret() != Base32(rfcKey) || key.Period() != uint64(names.Period.Seconds()) ||
 			key.Digits() != otp.Digits(names.Digits) || key.Algorithm().String() != string(names.Algorithm) {
-			t.Errorf("pquerna/otp reads %s %s %d %d %v", key.Type(), key.Secret(), key.Period(), key.Digits(), key.Algorithm())
+			t.Errorf("pquerna/otp reads %s %s %d %d %v, want the parameters of the URI", key.Type(), key.Secret(), key.Period(), key.Digits(), key.Algorithm())
 		}
 		u, err := url.Parse(uri)
 		if err != nil {
@@ -227,7 +227,7 @@ func TestQRCodeHoldsTheKeyURI(t *testing.T) {
 			t.Fatal(err)
 		}
 		if key, err := ParseBase32(u.Query().Get("secret")); err != nil || len(key)*8 != 160 || !bytes.Equal(key, rfcKey) {
-			t.Errorf("secret in the QR code: %d bits, %v", len(key)*8, err)
+			t.Errorf("secret in the QR code: %d bits, %v; want the 160 bits of the key", len(key)*8, err)
 		}
 	}
 }
@@ -349,7 +349,7 @@ func TestQRLabelIsText(t *testing.T) {
 		Script []struct{} `xml:"script"`
 	}
 	if err := xml.Unmarshal([]byte(svg), &root); err != nil || root.Label != label || len(root.Script) != 0 {
-		t.Errorf("the label is read as %q, with %d scripts, %v", root.Label, len(root.Script), err)
+		t.Errorf("the label is read as %q, with %d scripts, %v; want the label and no script", root.Label, len(root.Script), err)
 	}
 	for _, inline := range []string{"<script", "<style", " style=", " on", "href"} {
 		if strings.Contains(svg, inline) {

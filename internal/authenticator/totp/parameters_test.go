@@ -40,8 +40,8 @@ func randomSecret() []byte {
 	return secret
 }
 
-// oathtool returns the codes of consecutive steps, the first at the time at, that the OATH
-// Toolkit's program prints.
+// oathtool returns the codes that the OATH Toolkit's program prints for consecutive steps. The
+// first step is that of the time at.
 func oathtool(t *testing.T, p Parameters, secret string, at time.Time, steps int) []string {
 	t.Helper()
 	args := []string{
@@ -56,8 +56,8 @@ func oathtool(t *testing.T, p Parameters, secret string, at time.Time, steps int
 	return strings.Fields(string(out))
 }
 
-// TestTwoOraclesAgree compares codes with those of two other programs, and the accepted window
-// with the codes that one of them prints, for random secrets, times and offsets.
+// TestTwoOraclesAgree compares codes with those of two other programs, for random secrets, times
+// and offsets. It also compares the accepted window with the codes that one of the programs prints.
 func TestTwoOraclesAgree(t *testing.T) {
 	for _, p := range everyParameters() {
 		t.Run(fmt.Sprint(p), func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestWindowAndMinutesFollowThePeriod(t *testing.T) {
 			if got := s.Explain(at(off), testkit.Start); got != explained {
 				t.Errorf("%v, %+d steps: Explain = %+v, want %+v", p, off, got, explained)
 			}
-			// Both ends of the step are the same step.
+			// The end of a step gives the same result as its start.
 			if got := s.Verify(at(off), testkit.Start.Add(p.Period-time.Nanosecond)); got != want {
 				t.Errorf("%v, %+d steps, at the step's end: Verify = %+v, want %+v", p, off, got, want)
 			}
@@ -167,7 +167,7 @@ var unsupported = []struct {
 	{"SHA-1", 6, 30}, {"sha1", 6, 30}, {"", 6, 30}, {"MD5", 6, 30}, {"SHA384", 6, 30}, {"SHA3-256", 6, 30}, {"SHA1 ", 6, 30}, {"HmacSHA256", 8, 60},
 	{"SHA1", 0, 30}, {"SHA1", 1, 30}, {"SHA1", 5, 30}, {"SHA1", 9, 30}, {"SHA1", 10, 30}, {"SHA1", -6, 30}, {"SHA256", 6 + 1<<32, 30}, {"SHA512", math.MinInt64, 30},
 	{"SHA1", 6, 0}, {"SHA1", 6, 1}, {"SHA1", 6, 10}, {"SHA1", 6, 15}, {"SHA1", 6, 29}, {"SHA1", 6, 45}, {"SHA1", 6, 90}, {"SHA1", 6, 120}, {"SHA1", 6, -30},
-	// A product with a second overflows to 30 s.
+	// Multiplied by a second, the first of these overflows to 30 s.
 	{"SHA1", 6, 30 + 1<<55}, {"SHA1", 6, math.MaxInt64}, {"SHA1", 6, 30_000_000_000},
 }
 
@@ -200,7 +200,7 @@ func TestSupportedParametersReadBack(t *testing.T) {
 	for _, p := range everyParameters() {
 		got, err := parametersOf(string(p.Algorithm), int64(p.Digits), int64(p.Period/time.Second))
 		if err != nil || got != p {
-			t.Errorf("parametersOf of %+v = %+v, %v", p, got, err)
+			t.Errorf("parametersOf of %+v = %+v, %v; want them unchanged", p, got, err)
 		}
 	}
 	if Standard() != (Parameters{"SHA1", 6, 30 * time.Second}) {
@@ -228,11 +228,11 @@ func TestGuessesCostWhatTheyCanWin(t *testing.T) {
 			}
 			cost := Units(n, length)
 			if cost < 1 || cost > n {
-				t.Fatalf("%d authenticators with %d digits: a guess costs %d units", n, length, cost)
+				t.Fatalf("%d authenticators with %d digits: a guess costs %d units, want 1 to %d", n, length, cost, n)
 			}
 			wins := float64(n*(2*window+1)) / math.Pow10(length)
 			if wins > float64(cost)*unit*(1+1e-9) {
-				t.Fatalf("%d authenticators with %d digits: a guess wins with p = %e and costs %d units", n, length, wins, cost)
+				t.Fatalf("%d authenticators with %d digits: a guess wins with p = %e and costs %d units, want more units", n, length, wins, cost)
 			}
 			if left -= cost; left >= 0 {
 				miss *= 1 - wins

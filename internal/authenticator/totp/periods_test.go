@@ -43,22 +43,22 @@ func TestUnsupportedParametersAreDenied(t *testing.T) {
 					return err
 				}
 				if s, err := Load(ctx, tx, ring, a); err == nil || s.Secret != nil {
-					t.Errorf("%v (F3): loaded, err %v", bad, err)
+					t.Errorf("%v (F3): loaded, err %v; want an error and no secret", bad, err)
 				}
 				if p, err := ReadParameters(ctx, tx, a.ID); err != nil || p != (Parameters{}) {
 					t.Errorf("%v: read as %+v, %v; want none", bad, p, err)
 				}
 				// Such a row doesn't affect other rows.
 				if _, err := BringBack(ctx, tx, testkit.Start); err != nil {
-					t.Errorf("%v: BringBack: %v", bad, err)
+					t.Errorf("%v: BringBack: %v, want no error", bad, err)
 				}
 				if err := EndSteps(ctx, tx, testkit.Start, testkit.Start.Add(time.Hour)); err != nil {
-					t.Errorf("%v: EndSteps: %v", bad, err)
+					t.Errorf("%v: EndSteps: %v, want no error", bad, err)
 				}
 				return rollback
 			})
 			if !errors.Is(err, rollback) {
-				t.Fatalf("%v: %v", bad, err)
+				t.Fatalf("%v: %v, want only the rollback", bad, err)
 			}
 		}
 		load(t, d, ring, a)
@@ -76,7 +76,7 @@ func TestEachPeriodCountsItsOwnSteps(t *testing.T) {
 		for i, p := range everyParameters() {
 			a := enrollWith(t, d, ring, fmt.Sprint("ada", i), p)
 			if got, err := ReadParameters(context.Background(), d.Reader(), a.ID); err != nil || got != p {
-				t.Errorf("parameters %+v are read as %+v, %v", p, got, err)
+				t.Errorf("parameters %+v are read as %+v, %v; want them unchanged", p, got, err)
 			}
 			// at returns the code of a step, counted from the first one, and its time.
 			at := func(step int64) (string, time.Time) {
@@ -113,7 +113,7 @@ func TestEachPeriodCountsItsOwnSteps(t *testing.T) {
 			second, _ := at(5)
 			expect("a pair", load(t, d, ring, a).VerifyPair(first, second, now), Accepted)
 			if s := load(t, d, ring, a); s.Drift != 5 || s.LastStep != Step(now, p.Period)+5 {
-				t.Errorf("%v: after the pair, drift %d and last step %+d", p, s.Drift, s.LastStep-Step(now, p.Period))
+				t.Errorf("%v: after the pair, drift %d and last step %+d; want 5 and +5", p, s.Drift, s.LastStep-Step(now, p.Period))
 			}
 			fast, _ := at(5 + 10)
 			_, later := at(10)

@@ -99,7 +99,7 @@ func TestCodeOpensOneDoorOnce(t *testing.T) {
 		a := enroll(t, d, ring, "ada")
 		s := load(t, d, ring, a)
 		if len(s.Secret) != SecretBytes || s.LastStep != 0 || s.Drift != 0 {
-			t.Fatalf("new state: secret of %d bytes, last step %d, drift %d", len(s.Secret), s.LastStep, s.Drift)
+			t.Fatalf("new state: secret of %d bytes, last step %d, drift %d; want a whole secret, 0 and 0", len(s.Secret), s.LastStep, s.Drift)
 		}
 		check := s.Verify(CodeAt(s.Secret, testkit.Start), testkit.Start)
 		got := testkit.Race(64, func(int) string { return testkit.Outcome(claim(d, a.ID, check)) })
@@ -112,14 +112,14 @@ func TestCodeOpensOneDoorOnce(t *testing.T) {
 		if got := s.Verify(CodeAt(s.Secret, testkit.Start), testkit.Start); got != (Check{Result: Reused}) {
 			t.Errorf("the same code again = %+v, want Reused", got)
 		}
-		// The statement alone refuses a check that was made before another claim.
+		// The SQL statement of the claim refuses a check that was made before another claim.
 		older := State{Secret: s.Secret, Parameters: Standard()}.Verify(CodeAt(s.Secret, testkit.Start.Add(-Period)), testkit.Start)
 		if err := claim(d, a.ID, older); older.Result != Accepted || !errors.Is(err, ErrReused) {
 			t.Errorf("claim of an older step: %+v, %v; want Accepted and ErrReused", older, err)
 		}
 		next := s.Verify(CodeAt(s.Secret, testkit.Start.Add(Period)), testkit.Start)
 		if err := claim(d, a.ID, next); err != nil {
-			t.Errorf("claim of the next step: %v", err)
+			t.Errorf("claim of the next step: %v, want no error", err)
 		}
 	})
 }
@@ -135,7 +135,7 @@ func TestDifferentStepsRacedOpenNoOlderOne(t *testing.T) {
 		}
 		got := testkit.Race(30, func(i int) string { return testkit.Outcome(claim(d, a.ID, checks[i%3])) })
 		if got["ok"] < 1 || got["ok"] > 3 || got["ok"]+got[ErrReused.Error()] != 30 {
-			t.Errorf("30 claims of three steps = %v", got)
+			t.Errorf("30 claims of three steps = %v, want 1 to 3 ok and the others ErrReused", got)
 		}
 		if s := load(t, d, ring, a); s.LastStep != here+1 {
 			t.Errorf("last step = %+d steps from now, want the newest, +1", s.LastStep-here)
@@ -165,7 +165,7 @@ func TestPairUsesUpBothSteps(t *testing.T) {
 		// The drift is learned: a phone two and a half minutes ahead is on time now.
 		later := testkit.Start.Add(2 * Period)
 		if got := s.Verify(CodeAt(s.Secret, later.Add(5*Period)), later); got.Result != Accepted || got.Drift != 5 {
-			t.Errorf("next code of the phone that is ahead = %+v", got)
+			t.Errorf("next code of the phone that is ahead = %+v, want Accepted with drift 5", got)
 		}
 		// A pair that shares a step with a used pair is refused, even if its second step is
 		// unused.
@@ -177,7 +177,7 @@ func TestPairUsesUpBothSteps(t *testing.T) {
 		now := testkit.Start.Add(6 * Period)
 		pair = s.VerifyPair(CodeAt(s.Secret, now), CodeAt(s.Secret, now.Add(Period)), now)
 		if err := claim(d, a.ID, pair); err != nil {
-			t.Fatalf("claim of a pair that is on time: %+v, %v", pair, err)
+			t.Fatalf("claim of a pair that is on time: %+v, %v; want no error", pair, err)
 		}
 		if s = load(t, d, ring, a); s.Drift != 0 {
 			t.Errorf("drift = %d, want 0", s.Drift)
@@ -311,6 +311,6 @@ func TestAThousandSecretsAreAllDifferent(t *testing.T) {
 	}
 	// 160,000 fair bits have 80,000 ones, within ten standard deviations of 200.
 	if ones < 78_000 || ones > 82_000 {
-		t.Errorf("%d of %d bits are ones", ones, n*SecretBytes*8)
+		t.Errorf("%d of %d bits are ones, want about half", ones, n*SecretBytes*8)
 	}
 }

@@ -68,7 +68,7 @@ func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
 						err := write(d, func(ctx context.Context, tx *db.Tx) error {
 							n, err := BringBack(ctx, tx, testkit.Start)
 							if n != 1 {
-								t.Errorf("BringBack lowered %d steps", n)
+								t.Errorf("BringBack lowered %d steps, want 1", n)
 							}
 							return err
 						})
@@ -87,7 +87,7 @@ func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
 						t.Fatalf("first code after the leap: %+v, %v; want Accepted", first, err)
 					}
 					s = load(t, d, ring, a)
-					// Its own time comes and passes.
+					// The time of the leap's code comes and passes.
 					if got := s.Verify(CodeAt(s.Secret, ahead), ahead); got.Result != Reused {
 						t.Errorf("the code of the leap again: %+v, want Reused", got)
 					}
@@ -181,7 +181,7 @@ func TestAPairIsUsedUpWhileTheClockIsUnsure(t *testing.T) {
 			t.Errorf("claim of an older pair after the clock was found right: %v, want ErrReused", err)
 		}
 		if got := load(t, d, ring, a).VerifyPair(at(-10), at(-9), testkit.Start); got.Result == Accepted {
-			t.Errorf("VerifyPair of the older pair: %+v", got)
+			t.Errorf("VerifyPair of the older pair: %+v, want it refused", got)
 		}
 	})
 }

@@ -35,8 +35,8 @@ type Disk struct {
 	files  map[string]*image // SQLite's files, by path
 }
 
-// image is the content of a file that a power cut would leave, and the changes that are
-// not synced yet.
+// image is a file's synced content, which would survive a power cut, and the changes since
+// then that are not synced yet.
 type image struct {
 	synced  []byte
 	pending []change
@@ -59,8 +59,8 @@ func (c change) apply(content []byte) []byte {
 	return content
 }
 
-// Under puts a disk under dir until the test ends. Open databases in dir only
-// afterwards.
+// Under puts a disk under dir until the test ends. Call it before a database in dir is
+// opened.
 func Under(t testing.TB, dir string) *Disk {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(dir) // SQLite resolves links too
@@ -93,8 +93,8 @@ func (d *Disk) Failed() bool {
 // Fill makes every write fail, as on a full disk.
 func (d *Disk) Fill() { d.setMode(full) }
 
-// Protect makes every write fail and lets no file be opened for writing. The kernel
-// makes a broken disk read-only in this way.
+// Protect makes every write fail and lets no file be opened for writing, as on a broken disk
+// that the kernel has made read-only.
 func (d *Disk) Protect() { d.setMode(readOnly) }
 
 // Mend makes the disk healthy.
@@ -106,8 +106,8 @@ func (d *Disk) setMode(m mode) {
 	d.mode, d.failAt = m, 0
 }
 
-// PowerCut returns a new directory with what the disk would hold after a power cut now. Writes
-// that SQLite hasn't synced are lost; all other files are kept.
+// PowerCut returns a new directory with the files that a power cut now would leave. SQLite's
+// files lack the writes that aren't synced; all other files are as they are now.
 func (d *Disk) PowerCut(t testing.TB) string {
 	t.Helper()
 	d.mu.Lock()
@@ -142,7 +142,7 @@ func (d *Disk) PowerCut(t testing.TB) string {
 }
 
 // writeResult counts one write and returns its result: SQLITE_OK, SQLITE_FULL or
-// ioError, and whether half of the bytes are written before it fails.
+// ioError. half reports whether half of the bytes are written before the write fails.
 func (d *Disk) writeResult(ioError int32) (code int32, half bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

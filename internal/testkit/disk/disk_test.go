@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/disk"
 )
 
-// open opens a database with one table in a directory, as db.Open does, but with
-// another synchronous setting.
+// open opens a database with one table in dir, as db.Open does, but with the given synchronous
+// setting.
 func open(t *testing.T, dir, synchronous string) *sql.DB {
 	t.Helper()
 	d, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "test.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous("+synchronous+")")
@@ -30,7 +30,7 @@ func count(t *testing.T, d *sql.DB) (n int) {
 	t.Helper()
 	var check string
 	if err := d.QueryRow(`PRAGMA integrity_check`).Scan(&check); err != nil || check != "ok" {
-		t.Fatalf("integrity check: %q, %v", check, err)
+		t.Fatalf("integrity check: %q, %v, want ok", check, err)
 	}
 	if err := d.QueryRow(`SELECT COUNT(*) FROM numbers`).Scan(&n); err != nil {
 		t.Fatal(err)

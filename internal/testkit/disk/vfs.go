@@ -13,8 +13,8 @@ import (
 
 // SQLite accesses its files through a table of C functions, the VFS. Each open file
 // points to a second table, its methods ("The OS Interface or VFS" in SQLite's manual).
-// This package registers a copy of the default VFS with a few functions replaced. Files
-// that are not under a mounted disk keep SQLite's own methods.
+// This package registers a copy of the default VFS in which a few functions are replaced.
+// Files that are not under a mounted disk keep SQLite's own methods.
 
 // mounted is global because SQLite's list of VFSs is.
 var mounted = struct {
@@ -23,7 +23,7 @@ var mounted = struct {
 	below   uintptr               // SQLite's default VFS
 	disks   []*Disk
 	files   map[uintptr]*file   // by the address of SQLite's struct
-	methods map[uintptr]uintptr // from SQLite's method tables to the copies
+	methods map[uintptr]uintptr // the copy of each of SQLite's method tables, by their addresses
 }{files: map[uintptr]*file{}, methods: map[uintptr]uintptr{}}
 
 // file is an open file on a disk.
@@ -44,15 +44,15 @@ type (
 	sizeFunc   = func(tls *libc.TLS, file, size uintptr) int32
 )
 
-// fromC returns the T at a C address. go vet forbids to convert the address directly,
-// since that is wrong for Go's own memory.
+// fromC returns a pointer to the T at a C address. go vet forbids converting the address
+// directly, since that is wrong for Go's own memory.
 func fromC[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
 
 // pointer returns a C function pointer to a top-level function. Both C and Go represent
 // a function by the address of a word that holds the address of its code.
 func pointer[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
-// function returns the function at a C function pointer, the inverse of [pointer].
+// function is the inverse of [pointer]: it returns the function at a C function pointer.
 func function[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&address)) }
 
 // mount makes this package's VFS the default and adds d to its disks.
@@ -134,7 +134,7 @@ func open(tls *libc.TLS, _, name, address uintptr, flags int32, outFlags uintptr
 	if code != sqlite3.SQLITE_OK || d == nil {
 		return code
 	}
-	methods := fromC[uintptr](address) // the first word of an open file
+	methods := fromC[uintptr](address) // the first word of an open file points to its methods
 	f := &file{disk: d, path: libc.GoString(name), own: fromC[sqlite3.Tsqlite3_io_methods](*methods)}
 	mounted.Lock()
 	replaced, known := mounted.methods[*methods]
@@ -190,7 +190,7 @@ func write(tls *libc.TLS, address, buffer uintptr, n int32, offset int64) int32 
 	return code
 }
 
-// truncate frees space, so it succeeds on a full disk.
+// truncate replaces SQLite's xTruncate. It takes no space, so it succeeds on a full disk.
 func truncate(tls *libc.TLS, address uintptr, size int64) int32 {
 	f := fileAt(address)
 	if code, _ := f.disk.writeResult(sqlite3.SQLITE_IOERR_TRUNCATE); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {
@@ -203,8 +203,8 @@ func truncate(tls *libc.TLS, address uintptr, size int64) int32 {
 	return code
 }
 
-// syncFile takes no space, so it succeeds on a full disk. It doesn't sync the real
-// file: [Disk.PowerCut] only needs to know that SQLite asked for it.
+// syncFile replaces SQLite's xSync. It takes no space, so it succeeds on a full disk. It doesn't
+// sync the real file: [Disk.PowerCut] only needs to know that SQLite asked for it.
 func syncFile(_ *libc.TLS, address uintptr, _ int32) int32 {
 	f := fileAt(address)
 	if code, _ := f.disk.writeResult(sqlite3.SQLITE_IOERR_FSYNC); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {

@@ -18,15 +18,15 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// KeepVisit makes the portal keep the browser's visit in its cache.
+// KeepVisit requests a page so that the portal has the browser's visit in its cache.
 func KeepVisit(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
 	t.Helper()
 	testkit.Until(t, "the cache to be current", func() bool { return p.DB.Current(p.Clock.Now()) })
 	Received(t, Navigate(b, page))
 }
 
-// Guarded starts a portal whose gateway serves panel as radio. settings are further lines:
-// indented ones belong to the panel, others to the whole configuration.
+// Guarded starts a portal whose gateway serves the panel at the origin [Radio]. settings are
+// more lines of its configuration: indented ones belong to the panel, others to the top level.
 func Guarded(t *testing.T, panel http.Handler, settings ...string) *portal.Portal {
 	t.Helper()
 	s := httptest.NewServer(panel)
@@ -34,7 +34,7 @@ func Guarded(t *testing.T, panel http.Handler, settings ...string) *portal.Porta
 	return GuardedAt(t, s.URL, settings...)
 }
 
-// GuardedAt is [Guarded] for a panel that already listens at the origin upstream.
+// GuardedAt is like [Guarded], for a panel that listens already; upstream is its origin.
 func GuardedAt(t *testing.T, upstream string, settings ...string) *portal.Portal {
 	t.Helper()
 	whole, own := "", ""

@@ -19,31 +19,31 @@ import (
 // ShownPass finds a machine pass in what a page or a command shows.
 var ShownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
 
-// PanelRadio returns the setting of a configuration with one panel, radio, which doesn't
-// run.
+// PanelRadio returns the setting that names a configuration with one panel, [Radio]. Nothing
+// listens at the panel's upstream.
 func PanelRadio(t *testing.T) string {
 	t.Helper()
 	return "SALLYPORT_CONFIG=" + WriteConfig(t, "panels: [{url: "+Radio+", upstream: 'http://127.0.0.1:9'}]\n")
 }
 
-// MakePass creates a pass in the browser and returns its token. more replaces fields of
-// [PassFields].
-func MakePass(t *testing.T, b *portal.Browser, name string, more ...string) string {
+// MakePass creates a pass in the browser and returns its token. It sends the fields that
+// [PassFields] returns for the same arguments.
+func MakePass(t *testing.T, b *portal.Browser, name string, changed ...string) string {
 	t.Helper()
-	a := b.Post("/settings/security/passes", PassFields(name, more...)...)
+	a := b.Post("/settings/security/passes", PassFields(name, changed...)...)
 	token := ShownPass.FindString(a.Body)
 	if a.Status != http.StatusOK || token == "" || a.Header.Get("Cache-Control") != "no-store" {
-		t.Fatalf("pass %s: %s", name, portal.Summary(a))
+		t.Fatalf("create the pass %s: %s, want 200 with a token and Cache-Control no-store", name, portal.Summary(a))
 	}
 	return token
 }
 
 // PassFields returns the fields of the form for a new pass, in pairs of name and value.
-// more replaces fields or adds some.
-func PassFields(name string, more ...string) []string {
+// changed are such pairs too: they replace fields with the same name, or add fields.
+func PassFields(name string, changed ...string) []string {
 	fields := map[string]string{"name": name, "panel": Radio, "path": "/", "methods": "", "addresses": "", "days": "90"}
-	for i := 0; i+1 < len(more); i += 2 {
-		fields[more[i]] = more[i+1]
+	for i := 0; i+1 < len(changed); i += 2 {
+		fields[changed[i]] = changed[i+1]
 	}
 	var pairs []string
 	for field, value := range fields {
@@ -52,7 +52,8 @@ func PassFields(name string, more ...string) []string {
 	return pairs
 }
 
-// OperatorsPass creates a pass for an hour, as the command line does, and returns its token.
+// OperatorsPass creates a pass that is valid for an hour, as the command line does, and returns
+// its token.
 func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, path, methods, addresses string) string {
 	t.Helper()
 	scope, err := access.NewScope(panel, path, methods, addresses)
@@ -62,7 +63,7 @@ func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, pat
 	return token.Reveal()
 }
 
-// AsHeader returns the header Sallyport-Pass with a pass.
+// AsHeader returns a Sallyport-Pass header with a pass.
 func AsHeader(token string) http.Header { return http.Header{"Sallyport-Pass": {token}} }
 
 // AsBearer returns an Authorization header with a pass as a bearer token.
@@ -73,7 +74,8 @@ func AsBasic(token string) http.Header {
 	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
 }
 
-// OnlyPass returns the account's pass with this name. The test fails without such a pass.
+// OnlyPass returns the pass of the account owner with this name. It fails the test if there is
+// none.
 func OnlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
 	t.Helper()
 	all, err := pass.List(context.Background(), p.DB.Reader(), portal.MustAccount(t, p, owner).ID)

@@ -9,7 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// NavigationHeaders returns the headers of a browser that navigates to a page.
+// NavigationHeaders returns the headers that a browser sends when it navigates to a page.
 func NavigationHeaders() http.Header {
 	return http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}, "Accept": {"text/html"}}
 }
@@ -20,8 +20,8 @@ func Navigate(b *portal.Browser, page string) portal.Answer {
 	return b.Follow()
 }
 
-// Received returns the request that a panel answered with. The test fails if the answer
-// isn't a panel's.
+// Received returns the request that a panel got, which is the content of its answer. It fails
+// the test if the answer isn't a panel's.
 func Received(t *testing.T, a portal.Answer) Seen {
 	t.Helper()
 	var s Seen
@@ -51,10 +51,11 @@ func SignInAtPage(t *testing.T, b *portal.Browser, name string) {
 	b.Follow()
 }
 
-// VerifyRequest returns the URL and headers of a verify request for a page of video, as the proxy
-// sends it. For Traefik they are taken from its pkg/middlewares/auth/forward.go, for Envoy from
-// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. The other
-// three proxies run in package proxies.
+// VerifyRequest returns the URL and headers with which a proxy asks whether to admit a request for
+// a page of the panel [Video]. Those of Traefik and Envoy are taken from their sources,
+// pkg/middlewares/auth/forward.go and
+// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. Package proxies runs the
+// other three proxies.
 func VerifyRequest(proxy, target string) (address string, header http.Header) {
 	switch proxy {
 	case "nginx", "nginx/refused":
@@ -68,7 +69,7 @@ func VerifyRequest(proxy, target string) (address string, header http.Header) {
 	}
 }
 
-// SendVerify sends a verify request for a page of video with the browser's visit. more
+// SendVerify sends the request that [VerifyRequest] returns, with the browser's visit. more
 // replaces headers or adds some.
 func SendVerify(b *portal.Browser, proxy, target string, more http.Header) portal.Answer {
 	address, header := VerifyRequest(proxy, target)

@@ -30,7 +30,7 @@ type Browser struct {
 // Answer is the server's answer to a request.
 type Answer struct {
 	Status   int
-	Location string // the target of a redirect or a refresh; path and query if it is on the portal
+	Location string // the target of a redirect or a refresh; only its path and query if it is on the portal
 	Body     string
 	Header   http.Header
 }
@@ -38,7 +38,8 @@ type Answer struct {
 // Browser returns a browser without cookies, at 127.0.0.1.
 func (p *Portal) Browser(t testing.TB) *Browser { return p.BrowserAt(t, "127.0.0.1") }
 
-// BrowserAt returns a browser with the client address address, one of 127.0.0.0/8.
+// BrowserAt returns a browser without cookies that connects from the given address, which must
+// be in 127.0.0.0/8.
 func (p *Portal) BrowserAt(t testing.TB, address string) *Browser {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -56,8 +57,8 @@ func (p *Portal) BrowserAt(t testing.TB, address string) *Browser {
 		client: &http.Client{Jar: jar, Transport: transport, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// Do sends a request with the browser's cookies and headers. path is a path on the
-// portal, or a whole URL of a panel.
+// Do sends a request with the browser's cookies and headers. The parameter header replaces
+// headers or adds some. path is a path on the portal, or a whole URL of a panel.
 func (b *Browser) Do(method, path string, body io.Reader, header http.Header) Answer {
 	b.t.Helper()
 	req, err := http.NewRequest(method, b.url(path), body)
@@ -99,8 +100,8 @@ func (b *Browser) Get(path string) Answer {
 	return b.Do(http.MethodGet, path, nil, nil)
 }
 
-// Post sends a form as from one of the portal's pages. fields are pairs of name and
-// value.
+// Post sends a form with the headers of a browser that shows a page of the same origin.
+// fields are pairs of name and value.
 func (b *Browser) Post(path string, fields ...string) Answer {
 	b.t.Helper()
 	form := url.Values{}
@@ -116,11 +117,11 @@ func (b *Browser) Post(path string, fields ...string) Answer {
 	})
 }
 
-// Cookie returns the value of the cookie that the browser would send to the
+// Cookie returns the value of the cookie with this name that the browser would send to the
 // portal, or "".
 func (b *Browser) Cookie(name string) string { return b.CookieAt("", name) }
 
-// CookieAt returns the value of the cookie that the browser would send to
+// CookieAt returns the value of the cookie with this name that the browser would send to
 // origin, or "".
 func (b *Browser) CookieAt(origin, name string) string {
 	at, err := url.Parse(b.url(origin))
@@ -138,7 +139,7 @@ func (b *Browser) CookieAt(origin, name string) string {
 // SetCookie sets a cookie of the portal in the browser.
 func (b *Browser) SetCookie(name, value string) { b.SetCookieAt("", name, value) }
 
-// SetCookieAt sets a cookie of origin in the browser.
+// SetCookieAt sets a cookie in the browser as if origin had set it.
 func (b *Browser) SetCookieAt(origin, name, value string) {
 	at, err := url.Parse(b.url(origin))
 	if err != nil {
@@ -147,8 +148,8 @@ func (b *Browser) SetCookieAt(origin, name, value string) {
 	b.client.Jar.SetCookies(at, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
 }
 
-// Follow follows the redirects of the last answer to a page and returns the page. It
-// fails the test after ten redirects.
+// Follow follows redirects, beginning with that of the last answer, until it gets a page, and
+// returns the page. It fails the test after ten redirects.
 func (b *Browser) Follow() Answer {
 	b.t.Helper()
 	for range 10 {
@@ -161,7 +162,7 @@ func (b *Browser) Follow() Answer {
 	return Answer{}
 }
 
-// SignIn submits name and [Password], and fails the test unless they are accepted.
+// SignIn submits the parameter name and [Password]. It fails the test if they aren't accepted.
 func (b *Browser) SignIn(name string) Answer {
 	b.t.Helper()
 	a := b.Post("/login", "username", name, "password", Password)
@@ -171,7 +172,7 @@ func (b *Browser) SignIn(name string) Answer {
 	return a
 }
 
-// SignedIn reports whether the browser is signed in: the start page opens.
+// SignedIn reports whether the browser is signed in, which it is if the start page opens.
 func (b *Browser) SignedIn() bool {
 	b.t.Helper()
 	return b.Get("/").Status == http.StatusOK
@@ -186,13 +187,14 @@ type Phone struct {
 	clock *testkit.Clock
 }
 
-// Code returns the code that the phone shows if its clock is off by this duration.
+// Code returns the code that the phone shows if its clock is ahead of the portal's by the
+// duration off, which may be negative.
 func (p *Phone) Code(off time.Duration) string {
 	return p.CodeAt(p.Secret, p.clock.Now().Add(off))
 }
 
-// Enroll enrolls a phone in the wizard, and fails the test unless that succeeds. It then
-// moves the clock by one step, so that the next code is unused.
+// Enroll enrolls a phone in the wizard. It fails the test if that fails. It then moves the
+// clock by one step, so that the phone's next code is unused.
 func (b *Browser) Enroll(name string) *Phone {
 	b.t.Helper()
 	phone := b.BeginEnroll()
@@ -205,7 +207,7 @@ func (b *Browser) Enroll(name string) *Phone {
 	return phone
 }
 
-// BeginEnroll opens the wizard and scans its secret, but doesn't confirm it.
+// BeginEnroll opens the wizard and scans its secret, but doesn't confirm the enrolment.
 func (b *Browser) BeginEnroll() *Phone {
 	b.t.Helper()
 	a := b.Post("/settings/security/authenticators")

@@ -58,14 +58,15 @@ func MoveAll(nodes []*Portal, d time.Duration) {
 // NetworkAddress returns an address in the n-th IPv4 /24 network.
 func NetworkAddress(n int) string { return fmt.Sprintf("10.%d.%d.%d", n/250, n%250, 1+n%200) }
 
-// FromNetwork gives the browser an address of the n-th network; see [BehindProxy].
+// FromNetwork gives the browser the client address [NetworkAddress](n) and returns the browser.
+// The portal must be [BehindProxy].
 func FromNetwork(b *Browser, n int) *Browser {
 	b.Header.Set("X-Forwarded-For", NetworkAddress(n))
 	return b
 }
 
-// OpenFiles opens a portal without a listener on the data directory dir. A test can close it, change
-// the files and open it again.
+// OpenFiles opens a portal on the data directory dir, without a listener. A test can close it, change
+// the files in dir and open it again.
 func OpenFiles(t *testing.T, dir string) (*server.Portal, error) {
 	t.Helper()
 	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir})

@@ -15,7 +15,7 @@ type Try struct {
 	Units int
 }
 
-// Ledger returns an account's entries in a bucket, by device.
+// Ledger returns the entries in a bucket of the account name. The map's keys are the devices.
 func Ledger(t *testing.T, p *Portal, name, bucket string) map[string][]Try {
 	t.Helper()
 	type row struct {
@@ -41,7 +41,7 @@ func Ledger(t *testing.T, p *Portal, name, bucket string) map[string][]Try {
 	return tries
 }
 
-// UnitsUsed returns the sum of the units in a bucket, over all devices.
+// UnitsUsed returns the sum of the units in a bucket of the account name, over all devices.
 func UnitsUsed(t *testing.T, p *Portal, name, bucket string) int {
 	t.Helper()
 	n := 0

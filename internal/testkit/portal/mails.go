@@ -35,8 +35,8 @@ type Mail struct {
 
 var mailedLink = regexp.MustCompile(`(https?://\S*?)(/[a-z-]+)\?ticket=([A-Za-z0-9_-]{20,})`)
 
-// Link returns the path and the ticket of the link in the mail. They are empty if the mail has no
-// link.
+// Link returns the origin, the path and the ticket of the link in the mail. They are empty if the
+// mail has no link.
 func (m Mail) Link() (origin, path, ticket string) {
 	if found := mailedLink.FindStringSubmatch(m.Text); found != nil {
 		return found[1], found[2], found[3]
@@ -44,12 +44,12 @@ func (m Mail) Link() (origin, path, ticket string) {
 	return "", "", ""
 }
 
-// claimWait is how long [Mails] waits for mails that another run or another node has claimed. A node
-// that was killed never sends those that it had claimed.
+// claimWait is how long [Mails] waits for mails that another run or another node has claimed. The
+// wait has a limit, since a node that was killed never sends the mails that it had claimed.
 const claimWait = 5 * time.Second
 
-// Mails makes the portal send the mails that are due, and returns all mails that it has written so far,
-// the oldest first.
+// Mails makes the portal send the mails that are due. It returns all mails that the portal has
+// written so far, the oldest first.
 func Mails(t testing.TB, p *Portal) []Mail {
 	t.Helper()
 	for start := time.Now(); time.Since(start) < claimWait; time.Sleep(time.Millisecond) {
@@ -105,8 +105,8 @@ func ReadMail(t testing.TB, raw string) Mail {
 	}
 }
 
-// LastMail returns the newest mail that was sent to an address and has a link. It fails the test if
-// there is no such mail.
+// LastMail returns the newest mail to the address to that has a link. It fails the test if there is
+// no such mail.
 func LastMail(t testing.TB, p *Portal, to string) Mail {
 	t.Helper()
 	all := Mails(t, p)
@@ -119,7 +119,7 @@ func LastMail(t testing.TB, p *Portal, to string) Mail {
 	return Mail{}
 }
 
-// VerifyEmail gives the account a confirmed address and returns it.
+// VerifyEmail gives the account a confirmed email address and returns the address.
 func VerifyEmail(t testing.TB, p *Portal, name string) string {
 	t.Helper()
 	ctx, by := context.Background(), manage.CommandLine()
@@ -131,8 +131,8 @@ func VerifyEmail(t testing.TB, p *Portal, name string) string {
 	return a.Email
 }
 
-// MailedReset asks in the browser for a link to a new password, at a confirmed address, and
-// returns the link's ticket.
+// MailedReset gives the account a confirmed address, asks in the browser for a link to set a new
+// password, and returns the ticket of the link that is mailed.
 func MailedReset(t testing.TB, p *Portal, b *Browser, name string) string {
 	t.Helper()
 	to := VerifyEmail(t, p, name)
@@ -141,7 +141,8 @@ func MailedReset(t testing.TB, p *Portal, b *Browser, name string) string {
 	return ticket
 }
 
-// Shield uses up the tries that a day's budget leaves to unknown browsers for the password of a name.
+// Shield uses up the tries that unknown browsers have in a day for the password of the account name.
+// No account with this name need exist.
 func Shield(t testing.TB, p *Portal, name string) {
 	t.Helper()
 	ctx := context.Background()
@@ -150,7 +151,7 @@ func Shield(t testing.TB, p *Portal, name string) {
 		t.Fatal(err)
 	}
 	key := throttle.Key{Account: p.Login.LedgerID(a, name), Bucket: throttle.PasswordUnknownDevice}
-	for { // a hundred units at a time, since the ledger delays single tries
+	for { // each try has a hundred units, since the ledger would delay many single tries
 		_, verdict, err := p.Login.Ledger.Reserve(ctx, throttle.Try{Key: key, Units: 100})
 		testkit.Check(t, err)
 		if verdict.Answer == throttle.Shielded {
@@ -159,8 +160,8 @@ func Shield(t testing.TB, p *Portal, name string) {
 	}
 }
 
-// MailedUnlock asks in the browser to be let in to a shielded account, and returns the ticket of the
-// link that is mailed to a confirmed address.
+// MailedUnlock makes an account shielded, asks in the browser to be let in to it, and returns the
+// ticket of the link that is mailed to the account's confirmed address.
 func MailedUnlock(t testing.TB, p *Portal, b *Browser, name string) string {
 	t.Helper()
 	if a, err := account.ByName(context.Background(), p.DB.Reader(), name); err != nil || !a.MayRecover() {
@@ -175,8 +176,8 @@ func MailedUnlock(t testing.TB, p *Portal, b *Browser, name string) string {
 
 var unlockCode = regexp.MustCompile(`[0-9A-Z]{4}-[0-9A-Z]{4}`)
 
-// UnlockCode opens a mailed link in a browser that didn't ask for it, and returns the code that it
-// shows.
+// UnlockCode opens the mailed link with this ticket in a browser that didn't ask for it, and returns
+// the code that the page shows.
 func UnlockCode(t testing.TB, b *Browser, ticket string) string {
 	t.Helper()
 	code := unlockCode.FindString(VisibleText(b.Get("/unlock?ticket=" + ticket).Body))
@@ -186,7 +187,8 @@ func UnlockCode(t testing.TB, b *Browser, ticket string) string {
 	return code
 }
 
-// MailedVerification asks in a session for a link that confirms an address, and returns its ticket.
+// MailedVerification asks in a signed-in browser for a link that confirms an address, and returns
+// the link's ticket.
 func MailedVerification(t testing.TB, p *Portal, b *Browser, address string) string {
 	t.Helper()
 	b.Post("/settings/profile/email", "email", address)
@@ -194,7 +196,7 @@ func MailedVerification(t testing.TB, p *Portal, b *Browser, address string) str
 	return ticket
 }
 
-// ChangeEmail changes the address of the account that is signed in.
+// ChangeEmail changes the email address of the account that is signed in in the browser.
 func ChangeEmail(t testing.TB, p *Portal, b *Browser, address string) {
 	t.Helper()
 	if a := b.Post("/settings/profile/email/confirm", "ticket", MailedVerification(t, p, b, address)); a.Location != "/settings/profile?notice=email_confirmed" {

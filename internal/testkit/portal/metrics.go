@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Scrape returns the metrics at an address.
+// Scrape returns the metrics that a portal serves at an address, its host and port.
 func Scrape(t *testing.T, address string) string {
 	t.Helper()
 	resp, err := http.Get("http://" + address + "/metrics")
@@ -22,7 +22,7 @@ func Scrape(t *testing.T, address string) string {
 	return string(body)
 }
 
-// StartMeasured starts a portal with a metrics listener.
+// StartMeasured starts a portal with a metrics listener and returns the listener's address.
 func StartMeasured(t *testing.T, engine string, settings ...string) (p *Portal, address string) {
 	t.Helper()
 	// Portals listen at 127.0.0.1. At that address, a portal of another test could get

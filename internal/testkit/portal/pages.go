@@ -29,7 +29,7 @@ func Unescape(text string) string { return html.UnescapeString(text) }
 // Summary returns the status and the location of an answer.
 func Summary(a Answer) string { return fmt.Sprint(a.Status, " ", a.Location) }
 
-// OneOf reports whether a status is one of those allowed.
+// OneOf reports whether a status is among those in allowed.
 func OneOf(status int, allowed ...int) bool { return slices.Contains(allowed, status) }
 
 var linkPattern = regexp.MustCompile(`(?:href|src|action|poster|srcset|data|formaction)="([^"]*)"`)

@@ -34,13 +34,13 @@ type Portal struct {
 	At    string         // address at which it listens
 	Dir   string         // data directory, which contains the key ring
 	Logs  *Log           // the server's log, debug lines included
-	Roots *x509.CertPool // the authorities that browsers trust, if the portal ends TLS
+	Roots *x509.CertPool // the authorities that browsers trust, if the portal terminates TLS
 	Ahead atomic.Int64   // nanoseconds by which Clock is ahead of the database's clock
 
-	unmarked time.Duration // time that passed since the high-water mark was moved
+	unmarked time.Duration // how far Clock has moved since the high-water mark was last moved
 
-	// Stop stops the server as its operator would, and closes it. The end of the
-	// test calls it too.
+	// Stop stops the server as its operator would, and closes it. It is also called at the end
+	// of the test.
 	Stop func()
 }
 
@@ -103,11 +103,11 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 		t.Fatal(err)
 	}
 	p.Login.Passwords = testkit.Quick
-	// PostgreSQL's clock can't be moved, so the test's clock is the reference there too.
+	// A test can't move PostgreSQL's clock, so the test's clock is the reference on PostgreSQL too.
 	p.Login.Mark.Reference = func(context.Context) (time.Time, error) {
 		return p.Clock.Now().Add(-time.Duration(p.Ahead.Load())), nil
 	}
-	// The error is ignored, since some tests take the database away.
+	// The error of WriteUses is ignored, since some tests take the database away.
 	clock.BeforeMove(func() { p.Entry.WriteUses(context.Background()) })
 	clock.AfterMove(p.moveMarkAfter)
 	ctx, stop := context.WithCancel(context.Background())
@@ -124,14 +124,14 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	return p
 }
 
-// OpenKeys opens the database and the key ring as a command does while the server runs.
+// OpenKeys opens the database and the key ring while the server runs, as a command does.
 func (p *Portal) OpenKeys(ctx context.Context) (*maintenance.Keys, error) {
 	database := maintenance.Database{URL: p.Config.DatabaseURL(), Pooled: p.Config.Pooler, Direct: p.Config.DatabaseDirect.Reveal()}
 	return maintenance.OpenKeys(ctx, database, secret.Source{Path: p.Config.KeyRingPath()}, time.Now)
 }
 
-// moveMarkAfter moves the high-water mark after the duration d passed, as the server's
-// job does every ten seconds. It leaves short durations to a later call.
+// moveMarkAfter moves the high-water mark after the clock has moved by d, as a job of the
+// server does every ten seconds. It adds up short durations and leaves the move to a later call.
 func (p *Portal) moveMarkAfter(d time.Duration) {
 	p.unmarked += max(0, d)
 	if p.unmarked < 5*time.Minute {

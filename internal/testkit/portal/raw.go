@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// RawAnswer sends the bytes of a request and returns those of the answer. It is for requests
+// RawAnswer sends the bytes of a request and returns the bytes of the answer. It is for requests
 // that an HTTP client refuses to send.
 func RawAnswer(t *testing.T, p *Portal, request string) string {
 	t.Helper()
@@ -67,7 +67,8 @@ func ToListener(t *testing.T, p *Portal, r Request) Answer {
 	return Answer{Status: resp.StatusCode, Location: resp.Header.Get("Location"), Body: string(body), Header: resp.Header}
 }
 
-// StreamTime is much longer than the gateway takes to notice that a visit ended.
+// StreamTime limits how long a connection of [Dial] lasts. It is much longer than the gateway
+// takes to notice that a visit has ended.
 const StreamTime = 30 * time.Second
 
 // Dial connects to the portal's listener. The connection times out after [StreamTime].

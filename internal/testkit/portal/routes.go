@@ -14,8 +14,8 @@ import (
 // Route is one line of internal/web/routes.go.
 type Route struct{ Method, Path, Needs string }
 
-// Routes reads the route list from its source, so that tests cover new routes without a
-// change.
+// Routes reads the list of routes from its source, so that tests cover a new route without
+// being changed.
 func Routes(t *testing.T) []Route {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), testkit.Path("internal/web/routes.go"), nil, 0)

@@ -19,7 +19,7 @@ func CountRows(t *testing.T, p *Portal, query string, args ...any) int {
 	return n
 }
 
-// SessionsOfQuery counts the sessions of the account with a name.
+// SessionsOfQuery counts the sessions of an account. Its argument is the account's name.
 const SessionsOfQuery = `SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`
 
 // ChangeRows runs a statement as an attacker with write access to the database would. It
@@ -65,10 +65,10 @@ func DatabaseOf(p *Portal) []string {
 	return nil
 }
 
-// UnusedCodesOf counts the unused backup codes of the account with a name.
+// UnusedCodesOf counts the unused backup codes of an account. Its argument is the account's name.
 const UnusedCodesOf = `SELECT COUNT(*) FROM backup_codes WHERE used_at IS NULL AND account_id = (SELECT id FROM accounts WHERE name = $1)`
 
-// MustAccount reads the account with this name.
+// MustAccount returns the account with this name. It fails the test if there is none.
 func MustAccount(t *testing.T, p *Portal, name string) account.Account {
 	t.Helper()
 	a, err := account.ByName(context.Background(), p.DB.Reader(), name)

@@ -25,8 +25,8 @@ func WithTwoFactor(t *testing.T, p *Portal, name string) (*Browser, *Phone) {
 	return b, phone
 }
 
-// PendingSignIn returns a browser that submitted the right password and is at the code
-// page.
+// PendingSignIn returns a browser that has submitted the right password and must submit a
+// code next.
 func PendingSignIn(t *testing.T, p *Portal, name string) *Browser {
 	t.Helper()
 	b := p.Browser(t)
@@ -36,8 +36,8 @@ func PendingSignIn(t *testing.T, p *Portal, name string) *Browser {
 	return b
 }
 
-// CheckSignedIn fails the test unless want says whether the browser is signed in, by its
-// last answer and the start page.
+// CheckSignedIn fails the test unless a sign-in has succeeded, or has failed if want is false.
+// It succeeded if the browser's last answer is a redirect and the start page opens.
 func CheckSignedIn(t *testing.T, b *Browser, what string, want bool) {
 	t.Helper()
 	a := b.Last
@@ -46,17 +46,17 @@ func CheckSignedIn(t *testing.T, b *Browser, what string, want bool) {
 	}
 }
 
-// SetParameters changes the parameters of a phone and of its row, as if the authenticator had
-// been imported with them, unused.
-func SetParameters(t *testing.T, p *Portal, phone *Phone, to totp.Parameters) {
+// SetParameters changes the parameters of a phone and of its row in the database, as if the
+// authenticator had just been imported with these parameters.
+func SetParameters(t *testing.T, p *Portal, phone *Phone, params totp.Parameters) {
 	t.Helper()
 	ChangeRows(t, p, `UPDATE totp SET algorithm = $2, digits = $3, period = $4, last_step = 0, step_ahead = 0, drift_steps = 0 WHERE authenticator_id = $1`,
-		phone.ID, string(to.Algorithm), to.Digits, int64(to.Period/time.Second))
-	phone.Parameters = to
+		phone.ID, string(params.Algorithm), params.Digits, int64(params.Period/time.Second))
+	phone.Parameters = params
 }
 
-// WrongCode returns a code that none of the phones shows within half an hour. It has as many
-// digits as those of the first phone.
+// WrongCode returns a code that none of the phones shows within half an hour of now. It has as
+// many digits as the codes of the first phone.
 func WrongCode(phones ...*Phone) string {
 	shown := map[string]bool{}
 	for _, phone := range phones {
@@ -79,22 +79,22 @@ func WrongCode(phones ...*Phone) string {
 const (
 	OutcomeWrong    = "compared"  // the code was compared and is wrong
 	OutcomeTwoCodes = "two codes" // the page demands two codes
-	OutcomeNoMore   = "no more"   // the budgets of the day are used up, so no code is compared
+	OutcomeNoMore   = "no more"   // the account's budgets of the day are used up, so no code is compared
 	OutcomeEnded    = "ended"     // the attempt or session had ended before
 	OutcomePassed   = "passed"    // the code was accepted
 )
 
-// TryCode submits a code, or two, to a form and returns the outcome.
+// TryCode submits a form with one or two codes and returns the outcome.
 func TryCode(b *Browser, path string, fields ...string) string {
 	return Outcome(b.Post(path, fields...))
 }
 
-// Outcome returns the outcome of a code from the answer to it: one of the constants above, or else a
-// summary of the answer.
+// Outcome returns what the answer to a code says: one of the constants above, or else a summary of
+// the answer.
 func Outcome(a Answer) string {
 	said := VisibleText(a.Body)
 	switch {
-	case a.Location == "/login?notice=ended": // the wrong code that ends all attempts
+	case a.Location == "/login?notice=ended": // this wrong code ends all attempts
 		return OutcomeWrong
 	case strings.HasPrefix(a.Location, "/login?"):
 		return OutcomeEnded
@@ -110,8 +110,8 @@ func Outcome(a Answer) string {
 	return Summary(a)
 }
 
-// CheckUsedUp fails the test unless the five single codes of the day are used up, so that even
-// a right one isn't compared.
+// CheckUsedUp fails the test unless ada's account has used up its five single codes of the day,
+// so that the page demands two codes even after a right one.
 func CheckUsedUp(t *testing.T, p *Portal, phone *Phone, when string) {
 	t.Helper()
 	if got := UnitsUsed(t, p, "ada", "code"); got != 5 {
@@ -122,7 +122,7 @@ func CheckUsedUp(t *testing.T, p *Portal, phone *Phone, when string) {
 	}
 }
 
-// UseUp submits wrong codes until no further code is compared.
+// UseUp submits wrong codes for ada's account until its five single codes of the day are used up.
 func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
 	t.Helper()
 	for range 5 {
@@ -132,7 +132,7 @@ func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
 	}
 }
 
-// OpenLetIn opens a let-in link in a browser, and fails the test unless it is taken.
+// OpenLetIn opens a let-in link in a browser. It fails the test if the link isn't accepted.
 func OpenLetIn(t *testing.T, b *Browser, ticket string) {
 	t.Helper()
 	if a := b.Post("/setup", "ticket", ticket); a.Location != "/login?notice=let_in" {

@@ -15,10 +15,10 @@ import (
 // NodeHeader is the header in which [StartBalancer]'s HAProxy names the node that answered.
 const NodeHeader = "X-Node"
 
-// StartBalancer starts HAProxy in front of nodes and returns its address. HAProxy sends each
-// request to the next node whose /readyz answers 200. It never repeats a request, so that
-// clients see every request that a node doesn't answer. It asks each node ten times a second,
-// so a drain of two seconds is much longer than it takes to notice.
+// StartBalancer starts HAProxy in front of nodes and returns HAProxy's address. HAProxy sends
+// each request to the next node whose /readyz answers 200. It never repeats a request, so that
+// the client notices if a node doesn't answer. It asks for /readyz ten times a second, so it
+// notices a drain long before two seconds have passed.
 func StartBalancer(t *testing.T, nodes []*sallyport.Node) (at string) {
 	t.Helper()
 	return StartListener(t, func(dir, at string) *exec.Cmd {
@@ -47,15 +47,15 @@ backend sallyport
 	})
 }
 
-// AwaitRequests waits until the HAProxy whose origin is base sends requests to a node.
-func AwaitRequests(t *testing.T, base string, one *sallyport.Node) {
+// AwaitRequests waits until the HAProxy at the origin base sends requests to the node.
+func AwaitRequests(t *testing.T, base string, node *sallyport.Node) {
 	t.Helper()
-	testkit.Until(t, "requests to "+one.Name, func() bool {
+	testkit.Until(t, "requests to "+node.Name, func() bool {
 		resp, err := http.Get(base + "/healthz")
 		if err != nil {
 			return false
 		}
 		resp.Body.Close()
-		return resp.Header.Get(NodeHeader) == one.Name
+		return resp.Header.Get(NodeHeader) == node.Name
 	})
 }

@@ -1,3 +1,3 @@
-// Package proxies starts the real proxies that operators run, each with its unchanged file
-// of deploy/proxy.
+// Package proxies starts the real proxies that operators run. Each one uses its unchanged file
+// from deploy/proxy.
 package proxies

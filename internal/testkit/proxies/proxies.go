@@ -21,22 +21,22 @@ import (
 const ProxyStarts = 20 * time.Second
 
 // RealProxy writes a proxy's configuration to dir and returns the command that starts it.
-// The proxy listens at the address at; gate is Sallyport's address, and radio and video are
-// the panels' origins.
+// The proxy must listen at the address "at"; gate is Sallyport's address, and radio and video
+// are the origins at which the two panels listen.
 type RealProxy func(t *testing.T, dir, at, gate, radio, video string) *exec.Cmd
 
-// BeforeGateway contains the proxies that stand in front of the gateway and serve no panel
-// themselves.
+// BeforeGateway is a set of proxies, by name: those that stand in front of the gateway and serve
+// no panel themselves.
 var BeforeGateway = map[string]bool{"apache": true}
 
 // ProxySite is a host that a proxy serves. An empty Upstream stands for the portal.
 type ProxySite struct{ Origin, Upstream string }
 
-// Order is the order in which an operator wrote the sites of the portal and of both panels,
-// by their origins.
+// Order has the origins of the portal and of both panels, in the order in which an operator wrote
+// their sites.
 type Order []string
 
-// PortalFirst is the order in the documents.
+// PortalFirst is the order that the documents show.
 var PortalFirst = Order{panels.PortalAt, panels.Radio, panels.Video}
 
 func (o Order) sites(one, two string) []ProxySite {
@@ -48,12 +48,12 @@ func (o Order) sites(one, two string) []ProxySite {
 	return all
 }
 
-// RealProxies contains the proxies that operators run, each with its unchanged file of
+// RealProxies maps names to the proxies that operators run. Each one uses its unchanged file from
 // deploy/proxy.
 var RealProxies = InOrder(PortalFirst)
 
-// InOrder returns [RealProxies] with their sites in this order. The configuration around the files of
-// deploy/proxy is what an operator would write.
+// InOrder returns [RealProxies] with their sites in the order written. The configuration around
+// the files from deploy/proxy is what an operator would write.
 func InOrder(written Order) map[string]RealProxy {
 	return map[string]RealProxy{
 		"nginx": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
@@ -182,7 +182,7 @@ func HostOf(origin string) string {
 	return host
 }
 
-// BehindProxies runs a test with each real proxy in front of both panels.
+// BehindProxies runs a test once for each real proxy, with the proxy in front of both panels.
 func BehindProxies(t *testing.T, test func(t *testing.T, p *portal.Portal)) {
 	t.Helper()
 	t.Parallel()
@@ -222,15 +222,15 @@ panels:
 	}
 }
 
-// StartProxy starts a real proxy in front of two panels and returns the proxy's address.
-// The proxy ends with the test.
+// StartProxy starts a real proxy in front of the panels one and two, and returns the proxy's
+// address. The proxy stops at the end of the test.
 func StartProxy(t *testing.T, gate string, one, two *httptest.Server, command RealProxy) string {
 	t.Helper()
 	return StartListener(t, func(dir, at string) *exec.Cmd { return command(t, dir, at, gate, one.URL, two.URL) })
 }
 
 // StartListener starts a program that listens at a free address, and returns the address.
-// The program ends with the test.
+// The program stops at the end of the test.
 func StartListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
 	at := testkit.FreeAddress(t)
@@ -238,7 +238,7 @@ func StartListener(t *testing.T, command func(dir, at string) *exec.Cmd) string 
 	return at
 }
 
-// StartListenerAt is [StartListener] with a given address.
+// StartListenerAt is like [StartListener] but the caller chooses the address.
 func StartListenerAt(t *testing.T, at string, command func(dir, at string) *exec.Cmd) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sallyport-proxy-")
@@ -246,7 +246,7 @@ func StartListenerAt(t *testing.T, at string, command func(dir, at string) *exec
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	// A proxy that drops root must still be able to read its directory.
+	// A proxy that gives up root's privileges must still be able to read its directory.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func StartListenerAt(t *testing.T, at string, command func(dir, at string) *exec
 }
 
 // StartServer starts a server, waits until it listens at an address, and returns its log.
-// The server ends with the test.
+// The server stops at the end of the test.
 func StartServer(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
 	t.Helper()
 	log := &portal.Log{}

@@ -1,11 +1,12 @@
-// Package pseudo derives catalogues of pseudo-locales from the English catalogue, for tests of
-// pages. They show without a translation whether pages are ready for one:
+// Package pseudo derives catalogues of pseudo-locales from the English catalogue. With them,
+// tests find out whether pages are ready for a translation before there is one:
 //
-//   - en-XA has accented letters, and each sentence is in brackets and about 35 % longer. Text
-//     without accents doesn't come from the catalogue; text without its last bracket is cut off.
+//   - en-XA has accented letters, and each sentence is in brackets and about 35 % longer. If a
+//     page shows text without accents, the text isn't in the catalogue; if the closing bracket
+//     is missing, the page has cut the text off.
 //   - ar-XB has English words whose letters run from right to left, and Arabic's plural forms.
 //
-// The tags are those of Android. No binary contains them.
+// Android has the same tags. No binary contains the catalogues.
 package pseudo
 
 import (
@@ -17,8 +18,8 @@ import (
 	"unicode/utf8"
 )
 
-// Catalogues has a function for each pseudo-locale. It returns the catalogue's file for the file of
-// the English catalogue.
+// Catalogues has a function for each pseudo-locale. The function makes the file of the
+// pseudo-locale's catalogue from the file of the English one.
 var Catalogues = map[string]func(english []byte) ([]byte, error){
 	"en-XA": func(english []byte) ([]byte, error) { return derive(english, "ltr", []string{"one", "other"}, accent) },
 	"ar-XB": func(english []byte) ([]byte, error) {
@@ -26,7 +27,8 @@ var Catalogues = map[string]func(english []byte) ([]byte, error){
 	},
 }
 
-// derive returns the catalogue with a direction, plural forms and changed sentences.
+// derive returns the file of a catalogue that has the direction dir, the plural forms, and the
+// sentences of the English catalogue as the function change returns them.
 func derive(english []byte, dir string, forms []string, change func(string) string) ([]byte, error) {
 	var sentences map[string]string
 	if err := json.Unmarshal(english, &sentences); err != nil {
@@ -67,7 +69,8 @@ var accents = func() *strings.Replacer {
 
 var gap = regexp.MustCompile(`\{[a-z_]+\}`)
 
-// outsideGaps returns the sentence with each text between its gaps changed.
+// outsideGaps returns the sentence with each text between gaps, such as "{name}", replaced by
+// what the function change returns for it.
 func outsideGaps(sentence string, change func(string) string) string {
 	var b strings.Builder
 	end := 0
@@ -81,11 +84,11 @@ func outsideGaps(sentence string, change func(string) string) string {
 	return b.String()
 }
 
-// longer is how much longer a sentence of en-XA is than the English one. Translations of English
-// are usually less than 35 % longer.
+// longer is by how much a sentence of en-XA is longer than the English one. Translations of
+// English are usually less than 35 % longer.
 const longer = 0.35
 
-// padding is a text of which each sentence of en-XA has the first characters.
+// padding is a text whose first characters make a sentence of en-XA longer.
 var padding = strings.Repeat(" one two three four five six seven eight nine ten", 10)
 
 func accent(sentence string) string {

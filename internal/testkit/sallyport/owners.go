@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// ClientsPerWorkload is how many concurrent clients keep two cores busy.
+	// ClientsPerWorkload is the number of concurrent clients of a workload. It keeps two cores busy.
 	ClientsPerWorkload = 2
 
 	// maxWrong limits the wrong codes for an account: after five, its password would be
@@ -21,8 +21,8 @@ const (
 	maxWrong = 2
 )
 
-// Series returns the number of rounds to run and the seed of random choices. The
-// environment variable overrides them with "500" (rounds) or "500:SEED".
+// Series returns the number of rounds to run and the seed of random choices. The environment
+// variable whose name is given can override them, with "500" (rounds) or "500:SEED".
 func Series(t *testing.T, variable string, rounds int) (n int, seed uint64) {
 	t.Helper()
 	n, seed = rounds, rand.Uint64()
@@ -54,7 +54,7 @@ func (c Credential) Form() (path, field string) {
 	return "/login/code", "code"
 }
 
-// Owner is the owner of an account. It remembers the server's answers. It isn't safe for
+// Owner is the owner of an account. An Owner remembers the server's answers. It isn't safe for
 // concurrent use.
 type Owner struct {
 	Name     string
@@ -62,14 +62,13 @@ type Owner struct {
 	on       bool         // the server answered that the wizard was confirmed
 	Unused   []string     // valid backup codes; empty if a request for a new set got no answer
 	dead     []string     // backup codes of replaced sets
-	spent    []Credential // the server answered that they were accepted
-	Unsure   []Credential // sent, but without an answer
-	wrong    int          // wrong codes that the server answered
+	spent    []Credential // those that the server's answers accepted
+	Unsure   []Credential // those that were sent but got no answer
+	wrong    int          // the number of wrong codes that got an answer
 	LastStep int64        // the last time step whose code was used
 }
 
-// CodeNow returns the code of the current time step, or of the next one if the current
-// step is used.
+// CodeNow returns the code of the current time step, or of the first unused one after it.
 func (o *Owner) CodeNow() string {
 	o.LastStep = max(o.LastStep+1, totp.Step(time.Now(), totp.Period))
 	return totp.CodeAt(o.Secret, time.Unix(o.LastStep*int64(totp.Period/time.Second), 0))
@@ -88,6 +87,6 @@ func WrongCode(key []byte) string {
 	}
 }
 
-// ConcurrentAttempts is how many attempts at an account may run at once within the budget
-// for wrong passwords.
+// ConcurrentAttempts is how many attempts at one account can run at once without exceeding the
+// budget for wrong passwords.
 const ConcurrentAttempts = 9

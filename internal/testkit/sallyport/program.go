@@ -24,16 +24,17 @@ import (
 // StartTime limits how long the program may take until it answers, on a busy machine.
 const StartTime = 30 * time.Second
 
-// BinaryVariable is the environment variable that holds the absolute path of a built
+// BinaryVariable is the environment variable that can hold the absolute path of a built
 // program, so that the tests of many packages share one build.
 const BinaryVariable = "SALLYPORT_TEST_BINARY"
 
-// BuildProgram returns the path of the program, built as for a release: the one in
-// [BinaryVariable], or else one that it builds for this test.
+// BuildProgram returns the path of the program, built as for a release. That is the path in
+// [BinaryVariable] or, if the variable is empty, the path of a program built for this test.
 func BuildProgram(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv(BinaryVariable); path != "" {
-		// Go's test cache notices a change of those files only that a test opens itself.
+		// Open the program, since Go's test cache notices changes only of files that the test
+		// itself opens.
 		file, err := os.Open(path)
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +75,7 @@ func (p *Program) environ() []string {
 	return append(environ, p.Env...)
 }
 
-// Process is a process of the program. It ends with the test at the latest.
+// Process is a process of the program. It is killed at the end of the test if it still runs.
 type Process struct {
 	Cmd    *exec.Cmd
 	Ended  chan struct{}
@@ -83,7 +84,7 @@ type Process struct {
 	Killed bool
 }
 
-// Background starts the program with these arguments and doesn't wait for its end.
+// Background starts the program with these arguments and doesn't wait until it ends.
 func (p *Program) Background(args ...string) *Process {
 	p.T.Helper()
 	one := &Process{Cmd: exec.Command(p.Path, args...), Ended: make(chan struct{})}
@@ -98,7 +99,7 @@ func (p *Program) Background(args ...string) *Process {
 	return one
 }
 
-// Start starts the server at a new port, so that no earlier client connects to it.
+// Start starts the server at a new port, so that clients of an earlier server don't reach it.
 func (p *Program) Start() *Process {
 	p.T.Helper()
 	p.Base = "http://" + testkit.FreeAddress(p.T)
@@ -130,7 +131,7 @@ func (p *Program) Await(one *Process) {
 	p.T.Fatalf("the server doesn't answer within %v", StartTime)
 }
 
-// Kill kills the process, unless it has ended, and waits for its end.
+// Kill kills the process and waits until it has ended. If it had ended before, Kill has no effect.
 func (one *Process) Kill() {
 	select {
 	case <-one.Ended:
@@ -141,7 +142,7 @@ func (one *Process) Kill() {
 	}
 }
 
-// Wait waits for the end of the process and returns its error, as [exec.Cmd.Wait] does.
+// Wait waits until the process has ended and returns its error, as [exec.Cmd.Wait] does.
 func (one *Process) Wait() error {
 	<-one.Ended
 	return one.Err
@@ -159,9 +160,9 @@ func (p *Program) Command(args ...string) {
 	}
 }
 
-// Run runs the program with this standard input and these arguments, and returns what it
-// prints. It may run in any goroutine, since it returns an error where [Program.Command] fails
-// the test.
+// Run runs the program with these arguments and with input as its standard input, and returns what
+// the program prints. Any goroutine can call Run, since it returns an error where
+// [Program.Command] fails the test.
 func (p *Program) Run(input string, args ...string) (output string, err error) {
 	cmd := exec.Command(p.Path, args...)
 	cmd.Env, cmd.Dir, cmd.Stdin = p.environ(), p.Dir, strings.NewReader(input)
@@ -172,14 +173,14 @@ func (p *Program) Run(input string, args ...string) (output string, err error) {
 	return string(out), err
 }
 
-// Visitor is a browser whose server may die at any time, so its methods return errors.
+// Visitor is a browser. Its methods return errors, since the tests kill its server at any time.
 type Visitor struct {
 	base, from string
 	client     *http.Client
 }
 
-// NewVisitor returns a browser without cookies for the program at base. It sends the
-// address from in X-Forwarded-For.
+// NewVisitor returns a browser without cookies for the program at the origin base. The parameter
+// from is its client address, which it sends in X-Forwarded-For.
 func NewVisitor(t *testing.T, base, from string) *Visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -189,16 +190,16 @@ func NewVisitor(t *testing.T, base, from string) *Visitor {
 	}}
 }
 
-// Through returns a browser with the same cookies that sends its requests through another
-// transport.
+// Through returns a browser that shares the cookies of v but sends its requests through the
+// given transport.
 func (v *Visitor) Through(transport http.RoundTripper) *Visitor {
 	client := *v.client
 	client.Transport = transport
 	return &Visitor{base: v.base, from: v.from, client: &client}
 }
 
-// CookieAt returns the value of the cookie that the visitor would send to origin,
-// or "".
+// CookieAt returns the value of the cookie with this name that the visitor would send to
+// origin, or "".
 func (v *Visitor) CookieAt(origin, name string) string {
 	at, err := url.Parse(origin)
 	if err != nil {
@@ -212,8 +213,8 @@ func (v *Visitor) CookieAt(origin, name string) string {
 	return ""
 }
 
-// Walk requests a page as a navigation and follows every redirect, including the Refresh
-// header of the page after a form.
+// Walk requests a page as a navigation and follows every redirect, and every Refresh header
+// such as that of the page after a form. It returns the last answer.
 func (v *Visitor) Walk(page string) (a portal.Answer, err error) {
 	for range 10 {
 		if a, err = v.Send(http.MethodGet, page); err != nil {
@@ -237,7 +238,7 @@ func (e *UnexpectedAnswer) Error() string {
 	return fmt.Sprintf("%s: %s", e.Path, portal.Summary(e.Answer))
 }
 
-// ProgramDied reports whether err says that the program died before it answered.
+// ProgramDied reports whether err means that the program died before it answered.
 func ProgramDied(err error) bool {
 	var answered *UnexpectedAnswer
 	var died *url.Error
@@ -258,8 +259,8 @@ func (v *Visitor) Send(method, path string, fields ...string) (portal.Answer, er
 	return v.Request(method, path, strings.NewReader(form.Encode()), header)
 }
 
-// Request sends a request with these headers. The path may also be a whole URL, such as a
-// panel's.
+// Request sends a request with these headers. path is a path on the portal, or a whole URL such
+// as a panel's.
 func (v *Visitor) Request(method, path string, body io.Reader, header http.Header) (portal.Answer, error) {
 	if strings.HasPrefix(path, "/") {
 		path = v.base + path
@@ -281,7 +282,7 @@ func (v *Visitor) Request(method, path string, body io.Reader, header http.Heade
 	}, err
 }
 
-// Post sends a form. It returns an [UnexpectedAnswer] unless good accepts the answer.
+// Post sends a form. It returns an [UnexpectedAnswer] if the function good rejects the answer.
 func (v *Visitor) Post(good func(portal.Answer) bool, path string, fields ...string) (portal.Answer, error) {
 	a, err := v.Send(http.MethodPost, path, fields...)
 	if err == nil && !good(a) {

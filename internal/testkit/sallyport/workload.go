@@ -21,7 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Workload is one program and the owners who use it, with random choices.
+// Workload is one program and the owners who use it. They act in a random order.
 type Workload struct {
 	*Program
 	Rng     *rand.Rand
@@ -29,7 +29,7 @@ type Workload struct {
 	Owners  []*Owner
 	Next    atomic.Int64
 	Answers atomic.Int64
-	Exact   bool                     // owners make no typing errors: with many owners these would make the server ask for two codes
+	Exact   bool                     // owners submit no wrong codes: those of many owners would make the server demand two codes
 	Through func() http.RoundTripper // returns the transport of a new visitor; nil for the default one
 }
 
@@ -40,9 +40,9 @@ func (w *Workload) Below(n int64) int64 {
 	return w.Rng.Int64N(n)
 }
 
-// AddOwners adds n accounts, half of them with two-factor authentication. The program must
-// not run. The password hashes are cheap, so that a round has time for more than
-// enrolments.
+// AddOwners adds n accounts, half of them with two-factor authentication. Call it while the
+// program doesn't run. The password hashes are cheap, so that a round has time for more
+// than enrolments.
 func (w *Workload) AddOwners(t *testing.T, n int, settings ...string) {
 	clock := testkit.NewClock()
 	clock.Move(time.Since(clock.Now()))
@@ -60,7 +60,7 @@ func (w *Workload) AddOwners(t *testing.T, n int, settings ...string) {
 	}
 }
 
-// Visitor returns a browser with a new address, so that no limit for an address applies.
+// Visitor returns a browser with a random address, so that no limit for an address applies.
 func (w *Workload) Visitor() *Visitor {
 	n := w.Below(1 << 24)
 	v := NewVisitor(w.T, w.Program.Base, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
@@ -70,22 +70,22 @@ func (w *Workload) Visitor() *Visitor {
 	return v
 }
 
-// EnterPassword submits the owner's password in a new browser. The browser is then at the
-// page that asks for a code.
+// EnterPassword submits the owner's password in a new browser and returns the browser, which
+// must submit a code next.
 func (w *Workload) EnterPassword(o *Owner) (*Visitor, error) {
 	v := w.Visitor()
 	_, err := v.Post(portal.LeadsTo("/login/code"), "/login", "username", o.Name, "password", portal.Password)
 	return v, err
 }
 
-// RunClient acts as one owner after another, each of whom does everything that Workload
-// tests. It returns nil after the last owner, or the first error, such as that of a program
-// that died.
+// RunClient acts as one owner after another. Each owner does everything that Workload tests.
+// RunClient returns nil after the last owner. Otherwise it stops at the first error, such as
+// one because the program died, and returns it.
 func (w *Workload) RunClient() error {
 	for {
 		n := int(w.Next.Add(1))
 		if n > len(w.Owners) {
-			return nil // on a fast machine each owner is finished
+			return nil // a fast machine gets to the last owner
 		}
 		o := w.Owners[n-1]
 		steps := []func(*Owner) error{w.code, w.redeem, w.issue, w.redeem}
@@ -117,7 +117,7 @@ func (w *Workload) enroll(o *Owner) error {
 	return v.Enroll(o)
 }
 
-// Enroll enables two-factor authentication for a signed-in owner without it.
+// Enroll enables two-factor authentication for an owner who is signed in in the browser.
 func (v *Visitor) Enroll(o *Owner) error {
 	const wizards = "/settings/security/authenticators"
 	a, err := v.Post(portal.LeadsTo(wizards+"/"), wizards)
@@ -143,7 +143,7 @@ func (v *Visitor) Enroll(o *Owner) error {
 	return nil
 }
 
-// signIn signs the owner in with a credential, which must succeed.
+// signIn signs the owner in with a credential. It returns an error if that fails.
 func (w *Workload) signIn(o *Owner, c Credential) error {
 	v, err := w.EnterPassword(o)
 	if err != nil {
@@ -206,7 +206,7 @@ func (w *Workload) issue(o *Owner) error {
 	return nil
 }
 
-// accepts reports whether a credential signs the owner in.
+// accepts submits a credential and reports whether it signs the owner in.
 func (w *Workload) accepts(o *Owner, c Credential) bool {
 	w.T.Helper()
 	v, err := w.EnterPassword(o)
@@ -220,7 +220,8 @@ func (w *Workload) accepts(o *Owner, c Credential) bool {
 	return portal.LeadsTo("/")(a)
 }
 
-// checkOwner compares what an owner remembers with the state of the program after a kill.
+// checkOwner compares what an owner remembers with the state of the program, which was killed
+// and started again.
 func (w *Workload) checkOwner(o *Owner, d *db.DB) {
 	w.T.Helper()
 	ctx := context.Background()
@@ -258,8 +259,8 @@ func (w *Workload) checkOwner(o *Owner, d *db.DB) {
 	}
 }
 
-// CheckDatabase checks the whole database, and the owners of the last round with requests
-// to the running program.
+// CheckDatabase checks the whole database. The program must be running: CheckDatabase also sends
+// it requests that check the touched owners, those of the last round.
 func (w *Workload) CheckDatabase(touched []*Owner) {
 	w.T.Helper()
 	d := testkit.Open(w.T, "sqlite:"+filepath.Join(w.Dir, "sallyport.db"))
@@ -277,7 +278,7 @@ func (w *Workload) CheckDatabase(touched []*Owner) {
 	w.Command("audit", "verify")
 }
 
-// Node is one of several processes of the program on one database.
+// Node is one of several processes of the program that use the same database.
 type Node struct {
 	*Program
 	*Process

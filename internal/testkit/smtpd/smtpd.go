@@ -1,4 +1,4 @@
-// Package smtpd is a mail server whose answers a test chooses.
+// Package smtpd provides a mail server whose answers a test chooses.
 package smtpd
 
 import (
@@ -20,16 +20,16 @@ import (
 
 // Options say what a server offers. The zero value is a server without TLS and without AUTH.
 type Options struct {
-	Certificate *tls.Certificate // for STARTTLS, or for TLS from the first byte if Implicit
+	Certificate *tls.Certificate // for STARTTLS or, if Implicit is set, for TLS from the first byte
 	Implicit    bool
-	User        string // offers AUTH for this user, without TLS too
+	User        string // if set, the server demands AUTH as this user, with or without TLS
 	Password    string
 	Mechanisms  []string      // of AUTH; nil: PLAIN and LOGIN
-	UTF8        bool          // offers SMTPUTF8
+	UTF8        bool          // the server offers SMTPUTF8
 	Every       time.Duration // time that each mail takes; the server takes one mail at a time
 }
 
-// Script says how a server answers. Nil errors are answers 250.
+// Script says how a server answers. A nil error is the answer 250.
 type Script struct {
 	Mail, Rcpt, Data *smtp.SMTPError
 	// Hang leaves the whole mail unanswered until the client ends the connection.
@@ -38,10 +38,10 @@ type Script struct {
 	Drop bool
 }
 
-// Mail is a mail that the server has read to its end.
+// Mail is a mail that the server has read to the end.
 type Mail struct {
 	From, To string
-	Content  string // with line ends CRLF
+	Content  string // lines end with CRLF
 	Accepted bool
 	UTF8     bool // the client asked for SMTPUTF8
 }
@@ -109,14 +109,14 @@ func Pair(t testing.TB, cert, key string) *tls.Certificate {
 	return &pair
 }
 
-// Answer replaces the script.
+// Answer makes the server answer according to script from now on.
 func (s *Server) Answer(script Script) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.script = script
 }
 
-// Mails returns the mails that were read to their end.
+// Mails returns the mails that the server has read to the end.
 func (s *Server) Mails() []Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,7 +261,7 @@ func (s *session) Data(r io.Reader) error {
 	s.server.mu.Unlock()
 	switch {
 	case script.Hang:
-		// The client sends nothing more, so this ends when its connection does.
+		// The client sends nothing more, so Read returns when the client ends its connection.
 		s.conn.Conn().Read(make([]byte, 1))
 		return errors.New("the client has gone")
 	case script.Drop:
@@ -270,7 +270,7 @@ func (s *session) Data(r io.Reader) error {
 	return orNil(script.Data)
 }
 
-// orNil returns err as an error that is nil if err is.
+// orNil converts err to an error. A plain conversion of a nil err would not be nil.
 func orNil(err *smtp.SMTPError) error {
 	if err == nil {
 		return nil

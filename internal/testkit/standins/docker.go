@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// image is the directory of the image that build makes. The only container runs in
-	// it.
+	// image is the directory with the files of the image that build makes. The only
+	// container runs in this directory.
 	image = "/srv/image"
 
-	// containerUser is USER of the Containerfile.
+	// containerUser is the user in the line USER of the Containerfile.
 	containerUser = 65532
 
-	// otherServices is the address of all services except Sallyport. A test serves them.
+	// otherServices is the address of all services except Sallyport. The test answers for them.
 	otherServices = "127.0.0.2"
 )
 
@@ -54,8 +54,8 @@ func docker(arguments []string) error {
 	return unknown(arguments)
 }
 
-// build creates the files that the Containerfile's last stage copies. The test has built
-// the program before, since there is no network to fetch a compiler.
+// build creates the files that the Containerfile's last stage copies. It doesn't build the
+// program: the test has done that, since there is no network to fetch a compiler.
 func build(file, context string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -82,7 +82,7 @@ func build(file, context string) error {
 	return os.WriteFile(image+".json", fmt.Appendf(nil, `{"env": %q, "entrypoint": %s, "cmd": %s}`, settings[1], entry[1], entry[2]), 0o600)
 }
 
-// built holds the settings of an image that build stores.
+// built holds the settings of the image. The function build stores them.
 type built struct {
 	Env             string
 	Entrypoint, Cmd []string
@@ -183,7 +183,7 @@ func up() error {
 	return c.waitUntilHealthy()
 }
 
-// mountVolume mounts a directory or file of this machine, or a named volume.
+// mountVolume mounts a directory or file of this machine, or a named volume, in the container.
 func mountVolume(volume string) error {
 	parts := strings.Split(volume, ":")
 	if len(parts) < 2 {
@@ -191,7 +191,7 @@ func mountVolume(volume string) error {
 	}
 	source, target := parts[0], image+parts[1]
 	if !strings.HasPrefix(source, ".") {
-		// A new named volume starts with what the image has there, and is writable.
+		// Docker fills a new named volume with the image's files at its place; it is writable.
 		source = target
 	} else if info, err := os.Stat(source); err != nil {
 		return err

@@ -1,9 +1,9 @@
 // Command standins replaces systemctl, apt-get or docker, depending on the name by which
-// it is called, on a machine without systemd and network. The test of docs/five-minutes
-// runs the commands of the pages word for word and replaces only these three.
+// it is called, on a machine that has neither systemd nor a network. The test of
+// docs/five-minutes runs the pages' commands word for word and replaces only these three.
 //
-// Each stand-in implements the part of the real program that the pages use. It fails for anything
-// else, so that a page can't use a part that the stand-in lacks.
+// Each stand-in implements only what the pages use of the real program. It fails for anything
+// else, so that a page can't use what the stand-in lacks.
 package main
 
 import (
@@ -33,7 +33,8 @@ func unknown(arguments []string) error {
 }
 
 // aptGet installs package files with dpkg. Packages that are given by name must be
-// installed already; aptGet starts their services, as Debian's packages do.
+// installed already; aptGet only starts their services, as Debian's packages do when they
+// are installed.
 func aptGet(arguments []string) error {
 	if len(arguments) < 3 || arguments[0] != "install" || arguments[1] != "-y" {
 		return unknown(arguments)
@@ -62,7 +63,7 @@ func aptGet(arguments []string) error {
 	return nil
 }
 
-// runVisibly runs a program with this program's output.
+// runVisibly runs a program that writes to the output of this one.
 func runVisibly(name string, arguments ...string) error {
 	cmd := exec.Command(name, arguments...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

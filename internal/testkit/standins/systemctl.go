@@ -22,7 +22,7 @@ const (
 	// state is the directory for process ids, sockets and logs of the units.
 	state = "/run/standins/"
 
-	// unitTime is how long a unit may take to start or stop.
+	// unitTime limits how long a unit takes to start or stop.
 	unitTime = 20 * time.Second
 
 	poll = 5 * time.Millisecond
@@ -50,7 +50,7 @@ func onUnit(name string, do func(unit) error) error {
 	return do(u)
 }
 
-// unit is the section [Service] of a unit file and its drop-ins.
+// unit is what the section [Service] of a unit file and of its drop-ins says.
 type unit struct {
 	name string
 	keys map[string][]string
@@ -96,7 +96,8 @@ func (u unit) add(text string) {
 	}
 }
 
-// last returns the last value of a key, for keys that have only one, or "".
+// last returns the last value of a key, which is the one in force for keys that have only one
+// value. If the key is missing, it returns "".
 func (u unit) last(key string) string {
 	if values := u.keys[key]; len(values) > 0 {
 		return values[len(values)-1]
@@ -104,8 +105,8 @@ func (u unit) last(key string) string {
 	return ""
 }
 
-// command returns the command of a line such as that of ExecStart, with the unit's user,
-// environment and log.
+// command returns the command of a line, such as the value of ExecStart, with the unit's user,
+// environment and log. The line's prefix "-" means mayFail: systemd ignores the command's failure.
 func (u unit) command(line string, environ ...string) (cmd *exec.Cmd, mayFail bool, err error) {
 	line, mayFail = strings.CutPrefix(line, "-")
 	environ = append(environ, "PATH="+os.Getenv("PATH"), "LANG=C.UTF-8", "INVOCATION_ID="+u.name)
@@ -122,7 +123,7 @@ func (u unit) command(line string, environ ...string) (cmd *exec.Cmd, mayFail bo
 	}
 	var arguments []string
 	for _, word := range words(line) {
-		if strings.HasPrefix(word, "$") { // systemd splits the value of a word that is one variable
+		if strings.HasPrefix(word, "$") { // if a word is a variable alone, systemd splits its value
 			arguments = append(arguments, strings.Fields(value(word[1:]))...)
 		} else {
 			arguments = append(arguments, word)
@@ -182,21 +183,21 @@ func credential(owner *user.User) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// capabilities returns the capabilities of the unit's user. The pages need only the one
-// to open ports below 1024.
+// capabilities returns the capabilities of the unit's process. It knows only the one that the
+// pages need, which is for ports below 1024.
 func (u unit) capabilities() []uintptr {
 	const port = "CAP_NET_BIND_SERVICE"
 	_, bounded := u.keys["CapabilityBoundingSet"]
 	switch {
 	case bounded && u.last("CapabilityBoundingSet") != port, u.last("AmbientCapabilities") != port:
 		return nil
-	case u.last("PrivateUsers") == "yes": // the capability then counts only in a user namespace, which owns no port
+	case u.last("PrivateUsers") == "yes": // then the capability is for a user namespace, which owns no ports
 		return nil
 	}
 	return []uintptr{unix.CAP_NET_BIND_SERVICE}
 }
 
-// start starts the unit and returns once it is active in systemd's sense.
+// start starts the unit and waits until the unit is active in systemd's sense.
 func start(u unit) error {
 	if _, running := u.mainProcess(); running {
 		return nil
@@ -219,7 +220,7 @@ func start(u unit) error {
 	}
 }
 
-// run runs a command of the unit to its end.
+// run runs a command of the unit and waits until it has ended.
 func (u unit) run(line string, environ ...string) error {
 	cmd, mayFail, err := u.command(line, environ...)
 	if err != nil {
@@ -235,8 +236,8 @@ func (u unit) failed(line string, err error) error {
 	return fmt.Errorf("%s: %s: %w; its log is %s%[1]s.log", u.name, line, err, state)
 }
 
-// background starts the main process. With notify it waits until the process reports that
-// it is ready.
+// background starts the main process. If notify is true, it waits until the process reports
+// that it is ready.
 func (u unit) background(notify bool) error {
 	socket := state + u.name + ".notify"
 	os.Remove(socket)
@@ -245,7 +246,7 @@ func (u unit) background(notify bool) error {
 		return err
 	}
 	defer ready.Close()
-	if err := os.Chmod(socket, 0o666); err != nil { // the service may run as another user
+	if err := os.Chmod(socket, 0o666); err != nil { // for a service that runs as another user
 		return err
 	}
 	line := u.last("ExecStart")
@@ -277,7 +278,7 @@ func (u unit) background(notify bool) error {
 	}
 }
 
-// mainProcess returns the process to signal, and whether it is running.
+// mainProcess returns the id of the unit's main process and whether the process is running.
 func (u unit) mainProcess() (pid int, running bool) {
 	file := state + u.name + ".pid"
 	if u.last("PIDFile") != "" {
@@ -292,12 +293,12 @@ func (u unit) mainProcess() (pid int, running bool) {
 		return 0, false
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	// A zombie has ended, but still has an entry.
+	// A zombie is a process that has ended but still has an entry in /proc.
 	return pid, err == nil && !bytes.Contains(status, []byte(") Z "))
 }
 
-// guessMainProcess returns the process of the unit whose parent is process 1, or 0, as
-// systemd does without a PIDFile.
+// guessMainProcess finds the unit's main process as systemd does without a PIDFile: it returns
+// the id of a process of the unit whose parent is process 1, or 0 if there is none.
 func guessMainProcess(unit string) int {
 	all, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, path := range all {

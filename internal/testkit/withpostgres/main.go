@@ -39,8 +39,8 @@ func run(args []string) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	// Each test has a database of its own for seconds: too short for a vacuum, which would
-	// start a process for each of them again and again.
+	// No autovacuum, which would start processes for every database again and again. Each test's
+	// database exists only for seconds, too short to need a vacuum.
 	url, stop, err := testkit.StartPostgres(dir, "autovacuum=off", "full_page_writes=off", "max_wal_size=256MB")
 	if err != nil {
 		return 0, err
@@ -62,8 +62,8 @@ func run(args []string) (int, error) {
 }
 
 // memoryDir returns a directory in memory if the machine has one with enough room, otherwise "".
-// Each test creates a database and drops it, which makes and deletes 300 files: on a disk that
-// takes four times as much of the kernel's time.
+// Each test creates and drops a database, which makes and deletes 300 files. On a disk, the
+// kernel spends four times as much time on that.
 func memoryDir() string {
 	const (
 		dir    = "/dev/shm"
