@@ -8,14 +8,14 @@ type endpoint struct {
 	*process
 	at   string             // host and port
 	next func(i int) []byte // returns the i-th request
-	want int                // status of every answer
+	want int                // status that every answer must have
 }
 
-// always returns a function for [endpoint] that always returns the same request.
+// always makes the function next of an [endpoint]: one that returns request for every i.
 func always(request []byte) func(int) []byte { return func(int) []byte { return request } }
 
-// withBare returns the endpoint of a program, and that of a bare server that gives the
-// same answer to the same request.
+// withBare returns the endpoint of a program and the endpoint of a bare server that it starts.
+// The bare server gives the answer that the program gives to request.
 func (b *bench) withBare(name string, p *process, at string, request []byte) (ours, bare endpoint) {
 	answer := b.answerOf(at, request)
 	ours = endpoint{name, p, at, always(request), answer.Status}
@@ -25,7 +25,7 @@ func (b *bench) withBare(name string, p *process, at string, request []byte) (ou
 	return ours, bare
 }
 
-// mustAnswer ends the run if an endpoint doesn't answer with this status, so that
+// mustAnswer ends the run if an endpoint doesn't answer with the given status, so that
 // refusals aren't measured as admissions.
 func (b *bench) mustAnswer(a endpoint, status int) {
 	if a.want != status {
@@ -34,9 +34,9 @@ func (b *bench) mustAnswer(a endpoint, status int) {
 }
 
 // settle sends requests to an endpoint whose program has just hashed a password, until the program's
-// heap has its usual size again. A hash needs 19 MiB, so Go lets the heap grow to 90 MB before it
-// collects the garbage. The process touches this memory for the first time, so each of the first
-// requests through the gateway would cost a page fault.
+// heap has its usual size again. Otherwise each of the first measured requests through the gateway
+// would cost a page fault: a hash needs 19 MiB, so Go lets the heap grow to 90 MB before it collects
+// the garbage, and these requests are the first to touch the new memory.
 func (b *bench) settle(e endpoint) {
 	c, err := newLoadClient(e.at, b.maxConnections(), e.want, e.next)
 	b.must(err)
@@ -44,8 +44,8 @@ func (b *bench) settle(e endpoint) {
 	b.must(c.send(b.settling))
 }
 
-// saturate sends requests to each endpoint in turn over this many connections, as fast as
-// answers arrive, and returns the samples of each.
+// saturate sends requests to one endpoint after the other over the given number of connections,
+// as fast as answers arrive, and returns the samples of each endpoint.
 func (b *bench) saturate(connections int, all ...endpoint) [][]sample {
 	sides := make([]side, len(all))
 	for i, a := range all {
@@ -67,17 +67,18 @@ func (b *bench) saturate(connections int, all ...endpoint) [][]sample {
 	return alternate(b.rounds, sides...)
 }
 
-// compareCPU measures a program and its bare side with the most connections, and adds the
-// row.
+// compareCPU compares a program's processor time per request with its bare server's, over the
+// largest number of connections, and adds a row.
 func (b *bench) compareCPU(what string, target *target, ours, bare endpoint) {
 	got := b.saturate(b.maxConnections(), ours, bare)
 	b.add(row{what: what + ", " + counted(b.maxConnections(), "connection"), unit: "µs CPU",
 		got: medianOf(got[0], cpuOf), bare: medianOf(got[1], cpuOf), ratio: medianRatio(got[0], got[1], cpuOf), target: target})
 }
 
-// overConnections measures pairs of a program and its bare side with 1 to 64 connections.
-// targets has the targets of the first pair by the number of connections. It adds a
-// table, and plots of processor time and of latency in files whose names begin with prefix.
+// overConnections measures endpoints with 1 to 64 connections. all holds pairs: the endpoint of a
+// program, then that of its bare server. targets maps a number of connections to the target of the
+// first pair. The results become rows, a table, and plots of processor time and of latency in files
+// whose names begin with prefix.
 func (b *bench) overConnections(what, prefix string, targets map[int]*target, all ...endpoint) {
 	table := detail{title: what, header: []string{"connections", "who", "CPU µs/request", "of these in the kernel", "requests/s", "p50 µs", "p99 µs"}}
 	cpu := plot{file: prefix + "cpu", title: what + ": processor time", x: "connections", y: "CPU, µs per request", logX: true}

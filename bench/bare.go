@@ -23,16 +23,16 @@ const bareVariable = "SALLYPORT_BENCH_BARE"
 type bareServer struct {
 	At string // host and port at which it listens
 
-	// Status, Header and Body are its answer to every request.
+	// Status, Header and Body are the server's answer to every request.
 	Status int
 	Header http.Header
 	Body   string
-	// Panel, unless it is empty, is the URL to which it forwards every request instead.
+	// Panel, if not empty, is the URL of a panel. The server then forwards every request to it.
 	Panel string
 }
 
-// serveBare runs the bare server that the variable describes. If the variable is set,
-// serveBare doesn't return.
+// serveBare runs the bare server that the environment variable [bareVariable] describes. If the
+// variable is set, serveBare doesn't return.
 func serveBare() {
 	text := os.Getenv(bareVariable)
 	if text == "" {
@@ -64,7 +64,7 @@ func (s bareServer) handler() http.Handler {
 	})
 }
 
-// startBare starts a bare server on the cores in on and returns its address.
+// startBare starts a bare server on the given cores and returns its process and its address.
 func (b *bench) startBare(on cpuSet, s bareServer) (*process, string) {
 	s.At = testkit.FreeAddress(b.stage)
 	text, err := json.Marshal(s)

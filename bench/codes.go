@@ -2,8 +2,8 @@ package main
 
 import "fmt"
 
-// measureCodes measures second-factor verifications, including the ledger, on both
-// engines, separately for right and wrong codes.
+// measureCodes measures second-factor verifications, including their writes to the ledger, on
+// SQLite and on PostgreSQL, separately for right and wrong codes.
 func measureCodes(b *bench) {
 	b.onAllCores(b.codesOnSQLite)
 	b.within(b.codesOnPostgres)
@@ -15,7 +15,7 @@ func measureCodes(b *bench) {
 // codeKinds are the kinds of codes that are measured.
 var codeKinds = []string{"right", "wrong"}
 
-// submitter returns the function that submits a code of this kind for user i.
+// submitter returns the function that submits a code of the given kind for user i.
 func (p *people) submitter(kind string) func(i int) error {
 	if kind == "right" {
 		return p.right
@@ -28,8 +28,8 @@ func (b *bench) codesOnSQLite() {
 	b.overClients("sqlite", "SQLite", "bare commits", p, func(string, int) side { return bare })
 }
 
-// overClients measures codes of 1 to 64 concurrent clients against the side that bare
-// returns, and adds a table and a plot.
+// overClients measures the codes of 1 to 64 concurrent clients, compares them with the side that
+// bare returns, and adds rows, a table and a plot.
 func (b *bench) overClients(file, engine, bareName string, p *people, bare func(kind string, clients int) side) {
 	table := detail{title: engine, header: []string{"clients", "code", "verifications/s", "p50 ms", "p99 ms", "bare/s"}}
 	rates := plot{file: file, title: "Second-factor verifications on " + engine, x: "clients", y: "per second", logX: true}

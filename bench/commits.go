@@ -11,12 +11,12 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// oneRow inserts an event like one that a code inserts.
+// oneRow inserts an event like the one that a right code inserts.
 const oneRow = `INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser)
 	VALUES ($1, $2, '', 'owner', 'signed_in', 'ok', 'password_totp', 0, '127.0.0.1', 'bench')`
 
 // bareCommits returns a side that commits one row after the other to an SQLite file through one
-// prepared statement, as durably as package db.
+// prepared statement, as durably as package db does.
 func (b *bench) bareCommits() side {
 	path := filepath.Join(b.TempDir(), "sallyport.db")
 	testkit.Open(b.stage, "sqlite:"+path).Close() // creates the tables

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// comparedPairs is how often each binary runs in a comparison. With five runs, one
-	// run on a busy machine changes neither median, and the range of the old binary's
-	// runs shows how much the machine varies. Ten runs take less than twenty minutes.
+	// comparedPairs is how often each binary runs in a comparison. With five runs of each,
+	// a single run on a busy machine doesn't distort a median, and the range of the old
+	// binary's runs shows how much the machine varies. All ten take less than twenty minutes.
 	comparedPairs = 5
 
-	// tolerance is the share by which a row may be worse. Two builds of the same code
-	// differ by a few percent, depending on where the linker places it.
+	// tolerance is the share by which a figure may get worse without counting as worse. Two
+	// builds of the same code differ by a few percent, depending on where the linker places it.
 	tolerance = 0.03
 )
 
@@ -33,9 +33,9 @@ type comparison struct {
 }
 
 // comparedRow is one figure of both binaries. For a measurement with a bare side, the figure is
-// the ratio to that side. It varies less than the time itself, since a slow machine slows the
-// bare side of the same run too. But the bare side sends the same bytes as the measured binary,
-// so only the medians of the time show the cost of a longer answer.
+// the ratio to that side. The ratio varies less than the time itself, since a slow machine also
+// slows the bare side of the same run. But the bare side sends the same bytes as the measured
+// binary, so a longer answer shows only in medians, which holds the times themselves.
 type comparedRow struct {
 	group, what  string
 	unit         string // "" for a ratio
@@ -55,8 +55,8 @@ func isWorse(older, newer spread, moreIsBetter bool) bool {
 	return loss > tolerance*math.Abs(older.median) && loss > older.max-older.min
 }
 
-// compareReports compares runs of the old and the new binary. All must have the same rows
-// in the same order.
+// compareReports compares runs of the old and the new binary. All reports must have the same
+// rows in the same order.
 func compareReports(older, newer []*report) ([]comparedRow, error) {
 	before, err := mergeReports(older)
 	if err != nil {
@@ -105,7 +105,7 @@ func comparableNames() string {
 	return strings.Join(names, ",")
 }
 
-// compare measures the older binary and this tree's in turn. Both get the same
+// compare measures the older binary and this tree's binary alternately. Both get the same
 // configuration and the same requests, and each creates its own database.
 func compare(ctx context.Context, o options) (*comparison, error) {
 	if o.out != "" || len(o.peers) > 0 {
@@ -176,7 +176,7 @@ func (r comparedRow) cells() []string {
 		return fmt.Sprintf("%s (%s..%s)", strings.TrimSpace(number(s.median)+" "+r.unit), number(s.min), number(s.max))
 	}
 	cells := []string{r.group, r.what, shown(r.older), shown(r.newer), "", "", r.medians}
-	if r.older.median > 0 { // memory that was added may be zero or negative
+	if r.older.median > 0 { // a difference, such as added memory, can be zero or negative
 		cells[4] = fmt.Sprintf("%+.1f %%", 100*(r.newer.median/r.older.median-1))
 	}
 	if r.worse {

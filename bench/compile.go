@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// firstCompilation compares the processor time to compile Sallyport, as a first "go run" does, with
-// that to compile the reference.
+// firstCompilation compares the processor time that a first "go run" needs to compile Sallyport
+// with the time to compile the program in bench/reference.
 func (b *bench) firstCompilation() {
 	ours, bare := b.compile("./cmd/sallyport"), b.compile("./bench/reference")
 	b.add(row{what: "Processor time to compile everything, as a first go run does", unit: "s", got: ours.Seconds(), bare: bare.Seconds(), ratio: ours.Seconds() / bare.Seconds(), target: atMost(1.45)})
 }
 
-// compile returns the processor time to compile and link a package and all that it imports, the
-// standard library included. The modules are there already.
+// compile returns the processor time to compile and link a package and all that it imports,
+// including the standard library. The modules have been downloaded before.
 func (b *bench) compile(path string) (took time.Duration) {
 	b.within(func() {
 		build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", b.TempDir(), path) // go run leaves the symbols out, too

@@ -34,8 +34,8 @@ func (s cpuSet) split() (first, others cpuSet) {
 	return first, others
 }
 
-// cores says on which cores the parts of a measurement run: the measured server on one, the load
-// on the others. With a single core they aren't pinned.
+// cores says on which cores the parts of a measurement run: the measured server on one core, the
+// load on the others. On a machine with a single core, nothing is pinned.
 type cores struct {
 	all, server, load cpuSet
 	pinned            bool
@@ -56,13 +56,13 @@ func shareCores() (cores, error) {
 	if err := pin(os.Getpid(), c.load); err != nil {
 		return cores{}, err
 	}
-	// A thread that waits in the kernel until the next request is due keeps its place in
-	// Go's scheduler, so allow more threads than cores.
+	// A thread that waits in the kernel until the next request is due still counts as running
+	// in Go's scheduler, so allow more threads than cores.
 	runtime.GOMAXPROCS(4 * c.load.count())
 	return c, nil
 }
 
-// onAllCores runs part on a stage of its own and on every core, for measurements within
+// onAllCores runs part on all cores and on a stage of its own. It is for measurements within
 // this process, which need no load from outside.
 func (b *bench) onAllCores(part func()) {
 	if b.cores.pinned {
@@ -76,11 +76,11 @@ func (b *bench) onAllCores(part func()) {
 	b.within(part)
 }
 
-// start calls start on a thread that is pinned to the cores in on. A process that it
-// starts inherits them.
-func (c cores) start(on cpuSet, start func() error) error {
+// start calls launch on a thread that is pinned to the given cores. A process that launch
+// starts inherits the cores.
+func (c cores) start(on cpuSet, launch func() error) error {
 	if !c.pinned {
-		return start()
+		return launch()
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -88,10 +88,10 @@ func (c cores) start(on cpuSet, start func() error) error {
 		return err
 	}
 	defer setAffinity(0, c.load)
-	return start()
+	return launch()
 }
 
-// pin moves all threads of a process to the cores in to.
+// pin moves all threads of a process to the given cores.
 func pin(process int, to cpuSet) error {
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", process))
 	if err != nil {
@@ -102,14 +102,14 @@ func pin(process int, to cpuSet) error {
 		if err != nil {
 			return err
 		}
-		if err := setAffinity(id, to); err != nil && err != syscall.ESRCH { // it ended meanwhile
+		if err := setAffinity(id, to); err != nil && err != syscall.ESRCH { // ESRCH: the thread has ended
 			return fmt.Errorf("pin thread %d: %w", id, err)
 		}
 	}
 	return nil
 }
 
-// affinity returns the cores of a thread; thread 0 is the calling one.
+// affinity returns the cores on which a thread may run; thread 0 is the calling one.
 func affinity(thread int) (set cpuSet, err error) {
 	_, _, errno := syscall.Syscall(syscall.SYS_SCHED_GETAFFINITY, uintptr(thread), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)))
 	if errno != 0 {

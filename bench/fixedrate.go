@@ -10,10 +10,10 @@ import (
 // gate should add no delay that a person could notice.
 var delayedRates = []int{25, 50, 75}
 
-// mostDelay is how much more than the bare server's p99 that of a gate may be, in ms.
+// mostDelay is the most, in ms, by which a gate's p99 may exceed that of the bare server.
 const mostDelay = 0.3
 
-// measureOpenLoop sends requests at fixed rates, whether answers arrive or not.
+// measureOpenLoop measures latency at fixed rates: requests are sent whether answers arrive or not.
 func measureOpenLoop(b *bench) {
 	g, _ := b.withAda("")
 	ours, bare := b.withBare("Sallyport", g.process, g.at, forwardAuthRequest("Cookie", g.visit(forwardAuthPanel)))
@@ -26,12 +26,12 @@ func measureOpenLoop(b *bench) {
 		latency.lines = append(latency.lines, curve{name: a.name + ", p50"}, curve{name: a.name + ", p99"}, curve{name: a.name + ", p99.9"})
 	}
 	rates := b.rates
-	if b.again { // the other rates are for the table and the plot of the first run
+	if b.again { // the other rates appear only in the table and the plot, which the first run makes
 		rates = slices.DeleteFunc(slices.Clone(rates), func(percent int) bool { return !slices.Contains(delayedRates, percent) })
 	}
 	for _, percent := range rates {
 		rate := saturated * float64(percent) / 100
-		rounds := 1 // above a server's maximum each round leaves a long queue
+		rounds := 1 // a rate above a server's maximum leaves a long queue after each round
 		if slices.Contains(delayedRates, percent) {
 			rounds = fixedRateRounds
 		}

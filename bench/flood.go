@@ -15,10 +15,10 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// largeEvery is the distance between posts with a password of a megabyte: one in ten.
+// largeEvery says how many posts have a password of a megabyte: one in ten.
 const largeEvery = 10
 
-// betweenSignIns keeps a browser below the rate limit for right passwords.
+// betweenSignIns is a pause long enough to keep a browser below the rate limit for right passwords.
 const betweenSignIns = 250 * time.Millisecond
 
 // passwordsAtOnce sends many wrong passwords at once, each from a network of its own and
@@ -82,7 +82,7 @@ func (b *bench) strangersAtOnce(at string) int {
 			<-start
 			name, password := "ada", "a wrong one, but long"
 			if i%2 == 1 {
-				name = fmt.Sprintf("nobody%d", i) // an unknown name, with an unused budget
+				name = fmt.Sprintf("nobody%d", i) // an unknown name, whose budget of tries is unused
 			}
 			if i%largeEvery == 0 {
 				password = strings.Repeat("x", 1<<20)
@@ -115,8 +115,8 @@ func (b *bench) newClient() *http.Client {
 	}
 }
 
-// post submits a name and a password to the portal at an address. address is the client
-// address that the proxy reports.
+// post submits a name and a password to the portal that listens at the address at. The parameter
+// address is the client's address, as a proxy would report it.
 func post(client *http.Client, at, address, name, password string) (http.Header, int, error) {
 	resp, err := postForm(client, at, "/login", http.Header{"X-Forwarded-For": {address}}, url.Values{"username": {name}, "password": {password}})
 	if err != nil {
@@ -125,8 +125,8 @@ func post(client *http.Client, at, address, name, password string) (http.Header,
 	return resp.Header, resp.StatusCode, nil
 }
 
-// postForm submits a form to the portal at an address, as its own page does, and returns the
-// answer without its body. It adds the other fields of the header.
+// postForm submits a form to the portal at an address, as the portal's own page does, and returns
+// the answer without its body. It adds to header the fields that a browser sends with a form.
 func postForm(client *http.Client, at, path string, header http.Header, form url.Values) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+at+path, strings.NewReader(form.Encode()))
 	if err != nil {

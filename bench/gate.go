@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// forwardAuthPanel is behind a proxy with forward-auth, gatewayPanel behind the
-	// built-in gateway.
+	// forwardAuthPanel is the URL of a panel behind a proxy with forward-auth, gatewayPanel
+	// that of a panel behind the built-in gateway.
 	forwardAuthPanel = "http://panel.test"
 	gatewayPanel     = "http://gate.test"
 
@@ -57,7 +57,7 @@ func (b *bench) configure(dir, upstream string) []string {
 }
 
 // startGate starts the binary on the data directory dir. upstream is the address of the
-// gateway's panel, or "". settings are more environment variables of it.
+// gateway's panel, or "". settings are further environment variables for the binary.
 func (b *bench) startGate(dir, upstream string, settings ...string) *gate {
 	g := &gate{at: testkit.FreeAddress(b.stage)}
 	g.process = b.start(b.cores.server, append(append(b.configure(dir, upstream), "SALLYPORT_LISTEN="+g.at), settings...), b.binary, "serve")
@@ -65,9 +65,9 @@ func (b *bench) startGate(dir, upstream string, settings ...string) *gate {
 	return g
 }
 
-// withAda starts a gate with the account ada and returns it with a machine pass. The
-// measured binary itself creates database, account and pass, since an older one would
-// refuse a database with this tree's schema.
+// withAda starts a gate with the account ada, and returns the gate and a machine pass. The
+// measured binary itself creates the database, the account and the pass, since an older binary
+// would refuse a database with this tree's schema.
 func (b *bench) withAda(upstream string) (*gate, string) {
 	dir := b.TempDir()
 	environ := b.configure(dir, upstream)
@@ -103,7 +103,7 @@ func (g *gate) visit(panel string) string {
 	}},
 		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 			if r.URL.String() == panel+"/rack" {
-				return http.ErrUseLastResponse // a proxy that isn't running would serve this
+				return http.ErrUseLastResponse // no proxy is running that could serve this page
 			}
 			return nil
 		}}
@@ -137,8 +137,8 @@ func (g *gate) visit(panel string) string {
 	return ""
 }
 
-// forwardAuthRequest returns the request that a proxy sends to ask about a client's
-// request for the panel. headers are the client's, pairs of name and value.
+// forwardAuthRequest returns the request with which a proxy asks about a client's request for the
+// panel. headers are further headers, pairs of name and value, that the client sent.
 func forwardAuthRequest(headers ...string) []byte {
 	return request("/verify/caddy", "sallyport", append([]string{
 		"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "panel.test",
@@ -170,15 +170,14 @@ func requestWith(method, path, host, body string, headers ...string) []byte {
 // of a body is the size that was sent.
 var uncachedClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 
-// answers reports whether a GET request for url is answered with status 200. host is the
-// Host header, unless it is empty.
+// answers reports whether a GET request for url is answered with status 200. host, if not empty,
+// is the Host header.
 func answers(url, host string) bool {
 	_, err := get(url, host)
 	return err == nil
 }
 
-// get returns the body of a page as it was sent. host is the Host header, unless it is
-// empty.
+// get returns the body of a page as it was sent. host, if not empty, is the Host header.
 func get(url, host string) ([]byte, error) {
 	req, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// page is the answer of the panel behind both proxies.
+// page is the answer of the panel that is behind both the gateway and the bare reverse proxy.
 var page = bareServer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Body: strings.Repeat("<p>rack</p>\n", 100)}
 
 // form is the body that a browser posts to the panel.
 var form = "note=" + strings.Repeat("x", kB-len("note="))
 
-// measureGateway measures the gateway in front of a panel, with a valid visit, against
-// a reverse proxy that forwards everything. The panel runs on the load's cores.
+// measureGateway compares the gateway, which gets requests with a valid visit, with a reverse
+// proxy that forwards everything to the same panel. The panel runs on the load's cores.
 func measureGateway(b *bench) {
 	_, panel := b.startBare(b.cores.load, page)
 	g, _ := b.withAda(panel)

@@ -14,8 +14,8 @@ import (
 // startsCount is how often a start is measured. The report shows the median.
 const startsCount = 5
 
-// measureGrowth measures how forward-auth, codes, memory and the start depend on the
-// number of accounts and sessions.
+// measureGrowth measures how the number of accounts and sessions affects forward-auth, codes,
+// memory and the time to start.
 func measureGrowth(b *bench) {
 	t := b.newPopulation()
 	clock := testkit.NewClock()
@@ -91,7 +91,7 @@ func (t *population) visited() (v visited) {
 	return v
 }
 
-// codes measures right codes from known browsers, of other accounts in each round. The
+// codes measures right codes from known browsers. Each round uses other accounts. The
 // clock is never far ahead of the machine's, so that the population's sessions don't
 // expire.
 func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64, cost codeCost) {
@@ -105,7 +105,7 @@ func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64, co
 		clients := t.clients[len(t.clients)-1]
 		var counts pageCounts
 		ours, bare := t.rightCodes(p, clock, clients, func(codes func()) {
-			counts = counter.count(codes) // of the last round: the first ones fill the cache
+			counts = counter.count(codes) // keeps the last round's counts: earlier rounds fill the cache
 		})
 		got := alternate(t.rounds, ours, t.bareCommits(), bare(1), bare(clients))
 		perSecond, commits = medianOf(got[0], rateOf), medianOf(got[1], rateOf)
@@ -116,8 +116,8 @@ func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64, co
 	return perSecond, commits, cost
 }
 
-// peopleOf returns the population's people in their known browsers, who sign in to a portal
-// of this process.
+// peopleOf returns the owners of the population's accounts, with their known browsers. They sign
+// in to the given portal, which runs in this process.
 func (t *population) peopleOf(of *portal.Portal) *people {
 	p := &people{bench: t.bench, attempts: make([]string, t.size), portal: of}
 	for i := range t.size {
@@ -128,8 +128,9 @@ func (t *population) peopleOf(of *portal.Portal) *people {
 	return p
 }
 
-// rightCodes returns a side in which this many clients submit right codes within a call of around. It
-// also returns a function whose result is the side of this many writers of the same rows. Each round of
+// rightCodes returns the side ours, in which the given number of clients submit right codes; around is
+// called in each round and must call codes, which submits them. rightCodes also returns the function
+// bare, which returns a side in which a number of writers only change the same rows. Each round of
 // either side uses other accounts.
 func (t *population) rightCodes(p *people, clock *testkit.Clock, clients int, around func(codes func())) (ours side, bare func(writers int) side) {
 	round := 0

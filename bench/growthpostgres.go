@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// statisticsDelay is how long an idle connection of PostgreSQL keeps its counts to itself,
-	// PGSTAT_IDLE_INTERVAL in its source, and a little more.
+	// statisticsDelay is a little longer than an idle connection of PostgreSQL waits before it
+	// reports its counts (PGSTAT_IDLE_INTERVAL in PostgreSQL's source).
 	statisticsDelay = 11 * time.Second
 
 	// insertedAtOnce is the number of accounts that are copied to PostgreSQL at a time.
@@ -60,11 +60,11 @@ func (b *bench) growthOnPostgres() {
 type postgresCost struct {
 	codeCost
 	perSecond       float64
-	afterCheckpoint float64 // kilobytes of a code in the first round after a checkpoint
-	uses            float64 // pages that are used, whether or not they are read from a file
+	afterCheckpoint float64 // kilobytes of log for a code, in the first round after a checkpoint
+	uses            float64 // pages that a code uses, whether or not they are read from a file
 }
 
-// codesOnPostgres measures right codes from known browsers, in the database that on connects to.
+// codesOnPostgres measures right codes from known browsers. on connects to their database.
 func (t *population) codesOnPostgres(g *postgres, on *sql.DB, clock *testkit.Clock) (c postgresCost) {
 	if behind := time.Until(clock.Now()); behind < 0 {
 		clock.Move(-behind)
@@ -108,8 +108,8 @@ func (t *population) codesOnPostgres(g *postgres, on *sql.DB, clock *testkit.Clo
 	return c
 }
 
-// openIdle opens a portal without the jobs of its server, which use pages too: one counts
-// all accounts.
+// openIdle opens a portal without the server's jobs, which would be counted: they use pages too,
+// and one of them counts all accounts.
 func (t *population) openIdle(clock *testkit.Clock) *portal.Portal {
 	p, err := server.Open(t.ctx, t.config(), clock.Now, slog.New(slog.DiscardHandler))
 	t.must(err)
@@ -124,8 +124,8 @@ func (g *postgres) figure(on *sql.DB, query string) (n float64) {
 	return n
 }
 
-// copyTo adds accounts until there are size, with the statements that fill runs on SQLite. It
-// copies their parameters into a table, which is quicker than to send each statement.
+// copyTo adds accounts until there are size of them, with the statements that fill runs on SQLite.
+// It copies the statements' parameters into a table, which is quicker than sending each statement.
 func (t *population) copyTo(url string, size int) {
 	values := t.values(testkit.Quick)
 	conn, err := pgx.Connect(t.ctx, url)
@@ -155,7 +155,7 @@ func (t *population) copyTo(url string, size int) {
 		insert = strings.Replace(insert, "VALUES (", "SELECT ", 1)
 		inserts = append(inserts, strings.TrimSuffix(insert, ")")+" FROM added")
 	}
-	// The rows refer to each other as they should, and need no check.
+	// The rows refer to each other correctly, so foreign keys needn't be checked.
 	run(`SET session_replication_role = replica`)
 	run(`CREATE TEMPORARY TABLE added (` + strings.Join(columns, ", ") + `)`)
 	for t.size < size {

@@ -15,9 +15,9 @@ import (
 // codesInARound is the number of codes in a round, one after the other.
 const codesInARound = 20
 
-// latencyOfCodes measures a code, including the ledger, on SQLite against the two commits that it
-// needs: one before the code is compared, one with the outcome. The bare side only writes the
-// same rows in as many durable transactions.
+// latencyOfCodes compares the latency of a code on SQLite, including its writes to the ledger, with
+// that of the two commits that it needs: one before the code is compared, one with the outcome. The
+// bare side only writes the same rows in as many durable transactions.
 func (b *bench) latencyOfCodes() {
 	targets := map[string]*target{"right": atMost(1.3), "wrong": atMost(1.5)}
 	for _, kind := range codeKinds {
@@ -39,12 +39,12 @@ func (b *bench) latencyOfCodes() {
 	}
 }
 
-// summed calls one codesInARound times and returns the sample. Its p50 is the mean, so
-// that the ratio of two sides is that of whole rounds.
-func (b *bench) summed(one func() time.Duration) sample {
+// summed calls submit codesInARound times and returns the sample. The sample's p50 is the mean
+// of the times, so that the ratio of two sides is the ratio of whole rounds.
+func (b *bench) summed(submit func() time.Duration) sample {
 	var sum time.Duration
 	for range codesInARound {
-		sum += one()
+		sum += submit()
 	}
 	return sample{n: codesInARound, p50: microseconds(sum) / codesInARound}
 }
@@ -78,17 +78,17 @@ func (b *bench) oneByOne(known, right bool) side {
 	return func() sample { return b.summed(func() time.Duration { return submit(right) }) }
 }
 
-// bareCode writes the rows that a code writes.
+// bareCode writes the rows that the verification of a code writes, and does nothing else.
 type bareCode struct {
 	*bench
 	db            *db.DB
 	account       string
 	authenticator string
-	buckets       []string // the buckets of the ledger that count an attempt
+	buckets       []string // the buckets of the ledger that count a code
 	known         bool
 }
 
-// openBareCode creates a database like the one that is measured.
+// openBareCode creates a database like the one that [bench.oneByOne] measures.
 func (b *bench) openBareCode(known bool) *bareCode {
 	p := portal.Start(b.stage, "sqlite")
 	phone, owner := addPerson(b.stage, p, "alice"), p.AddAccount(b.stage, "bob")
@@ -127,8 +127,8 @@ func (w *bareCode) count(tx *db.Tx) {
 	}
 }
 
-// code returns how long the commits of a code take. For a right code it first writes, without
-// measuring, the attempt that the code ends.
+// code makes the commits of a code and returns how long they take. Before a right code it writes
+// the attempt that the code ends, which isn't measured.
 func (w *bareCode) code(right bool) time.Duration {
 	now := time.Now().UnixMilli()
 	if right {

@@ -17,9 +17,9 @@ import (
 // requestTimeout is how long an answer may take before the run fails.
 const requestTimeout = 30 * time.Second
 
-// connection sends one request after the other. It parses an answer only as far as it
-// needs to find its end: a complete HTTP client would use more processor time than the
-// server that is measured.
+// connection sends one request after the other. It parses an answer only as far as needed to
+// find the answer's end: a complete HTTP client would use more processor time than the server
+// that is measured.
 type connection struct {
 	conn net.Conn
 	r    *bufio.Reader
@@ -83,7 +83,7 @@ func (l *connection) ask(request []byte) (int, error) {
 type loadClient struct {
 	connections []*connection
 	next        func(i int) []byte // returns the i-th request
-	want        int                // status of every answer
+	want        int                // status that every answer must have
 	took        [][]time.Duration  // times of the answers, for each connection
 }
 
@@ -106,7 +106,7 @@ func (c *loadClient) close() {
 	}
 }
 
-// each runs one on every connection at once and returns the errors.
+// each calls the function one for all connections at the same time and returns the errors.
 func (c *loadClient) each(one func(i int, l *connection) error) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(c.connections))
@@ -148,8 +148,8 @@ func (c *loadClient) times() []time.Duration {
 	return all
 }
 
-// saturate sends requests for this long. Each connection sends the next request as soon
-// as the answer to the last has arrived.
+// saturate sends requests for the given time. Each connection sends the next request as soon
+// as the answer to the last one has arrived.
 func (c *loadClient) saturate(during time.Duration) (sample, error) {
 	start := time.Now()
 	err := c.each(func(i int, l *connection) error {
@@ -181,7 +181,7 @@ func (c *loadClient) send(n int) error {
 	})
 }
 
-// atRate sends requests at this rate per second, whether answers arrive or not. A request
+// atRate sends requests at the given rate per second, whether answers arrive or not. A request
 // that finds no free connection waits for one, and its time counts from when it was due.
 func (c *loadClient) atRate(rate float64, during time.Duration) (sample, error) {
 	n := int(rate * during.Seconds())

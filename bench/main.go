@@ -1,15 +1,15 @@
-// Command bench measures how fast Sallyport is, as ratios to the least work that any
-// implementation must do, and how small the binary and its memory are:
+// Command bench measures how fast Sallyport is, compared with the least work that any
+// implementation must do, and how much memory it needs and how large the binary is:
 //
 //	go run ./bench -runs 5 -out docs
 //
 // It builds the binary, starts everything on loopback and prints a table. With -out
 // it writes performance.md and its plots to that directory. performance.md.tmpl
-// describes the measurements; each group of them has a file of its own. It needs
-// Linux, and for group e PostgreSQL's server programs and pgbench.
+// describes the measurements; each group of them has a file of its own. The command needs
+// Linux and, for group e, PostgreSQL's server programs and pgbench.
 //
-// With -against it compares the binary of this tree with an older one instead, and
-// exits with status 1 if this one is worse:
+// With -against it compares the binary of this tree with an older binary instead, and
+// exits with status 1 if this tree's is worse:
 //
 //	go run ./bench -only a,b,c -against ../old/bin/sallyport
 package main
@@ -30,11 +30,11 @@ import (
 type group struct {
 	name, title string
 	measure     func(*bench)
-	// comparable groups use only the binary's command line and listener, so they
-	// can measure an older binary too. The others call functions of this tree, fill
-	// a database with its tables, or put measured figures into the names of rows.
+	// comparable is true if the group uses only the binary's command line and listener, so
+	// that it can measure an older binary too. The other groups call functions of this tree,
+	// fill its tables, or put measured figures into the names of rows.
 	comparable bool
-	once       bool // whether only the first of several runs measures it, since it takes minutes
+	once       bool // whether only the first of several runs measures the group, which takes minutes
 }
 
 var groups = []group{
@@ -57,8 +57,8 @@ type bench struct {
 	sizes
 	binary string
 
-	whole  *stage      // of the whole program, while parts have stages of their own
-	hashed *population // of the mixed load, for all runs
+	whole  *stage      // the stage of the whole program; each part has a stage of its own
+	hashed *population // the accounts for the mixed load, which all runs share
 	again  bool        // whether this isn't the first run
 }
 
@@ -71,16 +71,16 @@ type sizes struct {
 	warm, flood int           // requests without a cookie, before and during the measurement of memory
 	hashes      int           // password hashes in a round
 	clients     []int         // numbers of concurrent clients that verify codes
-	codeRounds  int           // rounds of each number of clients, fewer than rounds, since each is long
-	turns       int           // transactions of each of pgbench's clients in a round
+	codeRounds  int           // rounds for each number of clients; fewer than rounds, since each takes long
+	turns       int           // transactions that each client of pgbench makes in a round
 	populations []int         // numbers of accounts, each with a session
 	idle        time.Duration // wait before memory is measured
 	rates       []int         // fixed rates, in percent of what the bare server can answer
 	paced       time.Duration // time at each fixed rate
 	strangers   int           // sign-ins with a wrong password at once
 	steady      time.Duration // time of a mixed load
-	// mixedAccounts is the number of accounts in the mixed load's database. In all runs
-	// together, each is used once, since a time step gives one code.
+	// mixedAccounts is the number of accounts in the mixed load's database. All runs together
+	// use each account only once, since an account has one code in each step.
 	mixedAccounts int
 }
 
@@ -93,8 +93,8 @@ var (
 		hashes: 20, clients: []int{1, 16, 64}, codeRounds: 2, turns: 16, populations: []int{1000, 10_000, 100_000, 1_000_000}, idle: time.Second,
 		rates: []int{10, 25, 50, 75, 90, 100, 110}, paced: time.Second, strangers: 2000, steady: 5 * time.Second, mixedAccounts: 20_000,
 	}
-	// comparisonSizes is for -against: ten runs of groups a, b, c and g take a quarter of
-	// an hour.
+	// comparisonSizes is for -against. With it, ten runs of groups a, b, c and g take a quarter
+	// of an hour.
 	comparisonSizes = sizes{
 		rounds: 5, round: 500 * time.Millisecond, connections: fullSizes.connections, settling: 50_000, warm: 50_000, flood: 200_000,
 		rates: delayedRates, paced: 500 * time.Millisecond,
@@ -231,8 +231,8 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	return b, nil
 }
 
-// perform runs all, cleans up after it, and returns the failure that ended it, if any.
-func (b *bench) perform(all func()) (err error) {
+// perform calls work, cleans up after it, and returns the failure that ended it, if any.
+func (b *bench) perform(work func()) (err error) {
 	// At an interrupt the clean-up ends the measured program, and then the running
 	// measurement fails.
 	defer context.AfterFunc(b.ctx, b.end)()
@@ -246,7 +246,7 @@ func (b *bench) perform(all func()) (err error) {
 			panic(f)
 		}
 	}()
-	all()
+	work()
 	return nil
 }
 

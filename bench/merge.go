@@ -12,9 +12,9 @@ func spreadOf(values []float64) spread {
 	return spread{median: median(values), min: slices.Min(values), max: slices.Max(values)}
 }
 
-// mergeReports returns a report of several runs, whose figures are the medians of theirs. Figures
-// that only the first run has are taken from it. It returns an error if a value isn't finite or
-// if tables or plots have other sizes in some runs.
+// mergeReports merges the reports of several runs into one, whose figures are the medians. Figures
+// that only the first run has are taken from it. It returns an error if a value isn't finite, or
+// if a table or a plot doesn't have the same size in all runs.
 func mergeReports(runs []*report) (*report, error) {
 	merged := newReport(runs[0].options)
 	var err error
@@ -31,7 +31,8 @@ func mergeReports(runs []*report) (*report, error) {
 	return merged, err
 }
 
-// same returns, for each part of the first run, the parts of all runs with the same name.
+// same groups the parts of the runs by name: for each part of the first run, it returns the parts
+// of that name in all runs. A part is a row, a table or a plot.
 func same[T any](runs []*report, parts func(*report) []T, name func(T) string) [][]T {
 	var all [][]T
 	for _, first := range parts(runs[0]) {
@@ -60,8 +61,8 @@ func mergeEach[T any](all [][]T, merge func([]T) (T, error)) ([]T, error) {
 	return merged, nil
 }
 
-// mergeRows returns the row with the medians of the runs, the spread of its result, and
-// the number of runs that met the target.
+// mergeRows merges one row of several runs. The merged row has the medians, the spread of the
+// results, and the number of runs that met the target.
 func mergeRows(runs []row) (row, error) {
 	merged := runs[0]
 	var results, got, bare, ratios []float64
@@ -80,7 +81,7 @@ func mergeRows(runs []row) (row, error) {
 	return merged, nil
 }
 
-// mergeDetails returns the table with the medians of the runs' numbers.
+// mergeDetails merges one table of several runs: each number is the median of the runs' numbers.
 func mergeDetails(runs []detail) (detail, error) {
 	merged := runs[0]
 	merged.rows = nil
@@ -104,7 +105,7 @@ func mergeDetails(runs []detail) (detail, error) {
 	return merged, nil
 }
 
-// mergePlots returns the plot with the medians of the runs' points.
+// mergePlots merges one plot of several runs: each point is the median of the runs' points.
 func mergePlots(runs []plot) (plot, error) {
 	merged := runs[0]
 	merged.lines = nil

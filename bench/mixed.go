@@ -16,8 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// mixture is the mixed load: how many there are of each kind in a unit of it. Every sign-in
-// costs a password hash, so a unit takes some 50 ms of one core.
+// mixture is the mixed load: the number of operations of each kind in one unit of the load. Every
+// sign-in costs a password hash, so a unit takes some 50 ms of one core.
 var mixture = []kind{
 	{"Click", 200, (*mixed).click},
 	{"Sign-in with code", 2, (*mixed).signIn},
@@ -28,7 +28,7 @@ var mixture = []kind{
 // kind is a kind of operations.
 type kind struct {
 	name  string
-	share int // of a unit
+	share int // number of these operations in a unit
 	do    func(m *mixed, o *operation) error
 }
 
@@ -36,8 +36,8 @@ type kind struct {
 type operation struct {
 	kind    int // index in the mixture
 	due     time.Duration
-	account int    // its account; no other operation has the same
-	attempt string // the cookie of a sign-in under way, for a wrong code
+	account int    // number of its account, which no other operation uses; clicks have none
+	attempt string // cookie of the attempt, once the password was submitted
 	took    time.Duration
 }
 
@@ -45,7 +45,7 @@ type operation struct {
 // hashing queue.
 const saturating = 16
 
-// mostUnits is more units a second than a core takes.
+// mostUnits is a rate, in units a second, that is higher than one core can handle.
 const mostUnits = 40
 
 // mixed is a running binary under mixed load.
@@ -57,14 +57,14 @@ type mixed struct {
 	visits [][]byte
 }
 
-// measureMixed measures the latency of each kind of request in a mixed load at half the
-// rate that saturates the server, beside that kind alone at the same rate. Then it measures
-// how long audit events wait until they are sealed, while as many users sign in as can.
+// measureMixed measures the latency of each kind of request in the mixed load, at half the rate
+// that saturates the server, and compares it with the latency of that kind alone at the same rate.
+// Then it measures how long audit events wait to be sealed while as many users sign in as can.
 func measureMixed(b *bench) {
 	t := b.hashedPopulation()
 	m := &mixed{population: t, gate: b.startGate(t.dir, ""), visits: visitsOf(visitors, t.size), clicks: make(chan *connection, b.maxConnections())}
 	m.client = b.newClient()
-	m.client.Jar = nil // the cookies are those of many browsers
+	m.client.Jar = nil // requests carry the cookies of many browsers
 	m.client.Transport.(*http.Transport).MaxIdleConnsPerHost = b.maxConnections()
 	for range cap(m.clicks) {
 		c, err := newConnection(m.gate.at)
@@ -90,7 +90,8 @@ func measureMixed(b *bench) {
 }
 
 // operations returns the operations of a number of units at a rate, in the order in which they
-// are due, of one kind or, if only is negative, of all. The data that they need is prepared.
+// are due, and prepares the data that they need. The parameter only is the index of the one kind to
+// return, or negative for all kinds.
 func (m *mixed) operations(units int, perSecond float64, only int) []*operation {
 	var all []*operation
 	for i, k := range mixture {
@@ -139,8 +140,8 @@ func (m *mixed) perform(o *operation, start time.Time) error {
 	return nil
 }
 
-// saturatingRate returns the units a second for clients that send the next operation as soon as
-// the last is answered.
+// saturatingRate returns how many units a second the server handles if each client sends its next
+// operation as soon as the last one is answered.
 func (m *mixed) saturatingRate() float64 {
 	all := m.operations(int(mostUnits*m.steady.Seconds()/2)+1, mostUnits, -1)
 	var next atomic.Int64
@@ -164,7 +165,7 @@ func (m *mixed) saturatingRate() float64 {
 	return float64(min(int(next.Load()), len(all))) / float64(unit) / time.Since(start).Seconds()
 }
 
-// each runs one for each of some concurrent clients, which must all succeed.
+// each calls the function one in each of the given number of concurrent clients. All must succeed.
 func (m *mixed) each(clients int, one func() error) {
 	var all sync.WaitGroup
 	errs := make([]error, clients)
@@ -176,7 +177,7 @@ func (m *mixed) each(clients int, one func() error) {
 }
 
 // atRate sends operations when they are due, whether earlier ones are answered or not, and
-// returns the samples of each kind.
+// returns the samples of each kind. The rate is in units a second; see [mixed.operations] for only.
 func (m *mixed) atRate(perSecond float64, only int) []sample {
 	all := m.operations(max(1, int(perSecond*m.steady.Seconds())), perSecond, only)
 	errs := make([]error, len(all))
@@ -201,7 +202,7 @@ func (m *mixed) atRate(perSecond float64, only int) []sample {
 	return samples
 }
 
-// click asks whether the next of some visits may open its panel.
+// click asks whether a visit, chosen at random, may open its panel.
 func (m *mixed) click(*operation) error {
 	c := <-m.clicks
 	defer func() { m.clicks <- c }()
@@ -264,8 +265,8 @@ func isBusy(err error) bool {
 	return errors.As(err, &status) && status.got == http.StatusServiceUnavailable
 }
 
-// submit posts a form from the network of the operation's account and returns the cookies
-// that the answer sets, each as NAME=VALUE, by their names.
+// submit posts a form from the network of the operation's account. It returns a map from the name
+// of each cookie that the answer sets to the cookie in the form NAME=VALUE.
 func (m *mixed) submit(o *operation, path string, want int, form url.Values, cookies ...string) (map[string]string, error) {
 	header := http.Header{"X-Forwarded-For": {networkOf(o.account).Address.String()}, "Cookie": {strings.Join(cookies, "; ")}}
 	resp, err := postForm(m.client, m.gate.at, path, header, form)

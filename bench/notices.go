@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// noticed is the number of accounts with notices in the queue, and each is the number of notices of
-	// each account.
+	// noticed is the number of accounts with notices in the queue. The constant each is the number
+	// of notices of one account.
 	noticed = 100
 	each    = 100
 
@@ -30,15 +30,15 @@ const (
 	signInEvery = 100 * time.Millisecond
 )
 
-// measureNotices measures what the notices of changes cost: a change with its notice against the
-// change alone, and sign-ins beside a full queue against sign-ins without mail.
+// measureNotices measures what notices of changes cost. It compares a change that has a notice with
+// the change alone, and sign-ins while a full queue is sent with sign-ins without mail.
 func measureNotices(b *bench) {
 	b.changeWithNotice()
 	b.signInsBesideNotices()
 }
 
-// changeWithNotice measures a new password, which is hashed as most changes demand, and the shortest
-// change of which owners are told, a new machine pass.
+// changeWithNotice measures two changes: a new password, which costs a hash like most changes, and a
+// new machine pass, the shortest change of which owners get a notice.
 func (b *bench) changeWithNotice() {
 	b.onAllCores(func() {
 		p := portal.Start(b.stage, "sqlite")
@@ -108,12 +108,12 @@ func empty(ctx context.Context, tx *db.Tx, tables ...string) error {
 	return nil
 }
 
-// signInsBesideNotices measures sign-ins at a server whose queue has ten thousand notices, for a
-// mail server that takes one mail a second, against sign-ins at one without mail.
+// signInsBesideNotices compares sign-ins at a server whose queue has ten thousand notices with
+// sign-ins at a server without mail. The mail server accepts one mail a second.
 func (b *bench) signInsBesideNotices() {
 	t := b.hashedPopulation()
 	receiver := smtpd.Start(b.stage, smtpd.Options{Every: time.Second})
-	var took [2][]time.Duration // of all rounds: one has too few sign-ins for a p99
+	var took [2][]time.Duration // times of all rounds, since one round has too few for a p99
 	side := func(i int, settings ...string) side {
 		return func() (s sample) {
 			b.within(func() {
@@ -121,7 +121,7 @@ func (b *bench) signInsBesideNotices() {
 				of.bench, of.settings = b, settings
 				of.queueNotices()
 				m := &mixed{population: t, gate: b.startGate(t.dir, "", settings...), client: b.newClient()}
-				m.client.Jar = nil // the cookies are those of many browsers
+				m.client.Jar = nil // requests carry the cookies of many browsers
 				took[i] = append(took[i], m.signInsInTurn()...)
 			})
 			return s
@@ -139,8 +139,8 @@ func (b *bench) signInsBesideNotices() {
 	}
 }
 
-// queueNotices fills the queue of a population whose server doesn't run, or empties it if no mail
-// is configured.
+// queueNotices fills the population's queue of notices, or empties it if no mail is configured. The
+// population's server must not be running.
 func (t *population) queueNotices() {
 	p := t.open()
 	defer p.Close()

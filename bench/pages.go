@@ -50,8 +50,8 @@ var (
 	newWriter = func(sqlite.DBStatus, string) {}
 )
 
-// noteWriter passes a new writing connection of package db to newWriter, with the name by which it was
-// opened. It recognizes the connection by its setting to keep temporary data in memory.
+// noteWriter passes each new writing connection of package db to newWriter, with the data source name
+// that opened it. It recognizes such a connection by its setting to keep temporary data in memory.
 func noteWriter(c sqlite.ExecQuerierContext, name string) error {
 	if strings.Contains(name, "temp_store") {
 		newWriter(c.(sqlite.DBStatus), name)
@@ -65,7 +65,7 @@ type pageCounts struct {
 	frames int // pages that were written to the write-ahead log
 }
 
-// count runs work, and returns what it read and wrote. Something must have been written
+// count runs work and returns what it read and wrote. The database must have been written to
 // before.
 func (p *pages) count(work func()) pageCounts {
 	p.sinceLast()
@@ -85,27 +85,27 @@ func (p *pages) sinceLast() (c pageCounts) {
 	return c
 }
 
-// kilobytes returns the size of the log for each of n codes.
+// kilobytes returns the size of the log in kilobytes, divided by the number of codes, n.
 func (c pageCounts) kilobytes(n int) float64 {
 	return float64(c.frames*(frameHeader+pageSize)) / float64(n) / kB
 }
 
 // codeCost is what a right code costs in a population.
 type codeCost struct {
-	kilobytes, reads float64 // of the write-ahead log; pages
+	kilobytes, reads float64 // kilobytes of write-ahead log; pages that are read
 
-	// Rates of a writer that changes the same rows, and ratios to them: one code after the
-	// other, and with as many writers as clients.
+	// bare is the rate of one writer that changes the same rows, bareTogether that of as many
+	// writers as there are clients. ratio and together are the ratios of codes to these rates.
 	bare, bareTogether float64
 	ratio, together    float64
 }
 
-// scattered is a prime by which the numbers of accounts that follow each other in a round
-// differ. So their rows lie on different pages.
+// scattered is the difference between the numbers of two successive accounts of a round. It is
+// large, so that their rows lie on different pages, and prime.
 const scattered = 7919
 
-// changeRows changes the rows that a right code of account i changes, in as many transactions. It
-// doesn't read rows.
+// changeRows changes the rows that a right code of account i changes, in the same number of
+// transactions. It doesn't read rows.
 func (t *population) changeRows(d *db.DB, i int, at time.Time) error {
 	var (
 		now             = db.At{Time: at}

@@ -12,12 +12,12 @@ import (
 // peer is another portal, which the user of this program has started.
 type peer struct {
 	name, at string
-	known    []byte // a request with all headers, which it admits
-	stranger []byte // the same without Cookie and Authorization
+	known    []byte // a request with all given headers, which the peer admits
+	stranger []byte // the same request without Cookie and Authorization
 }
 
-// readPeers parses peers in the form NAME=URL. file holds the headers to send to all of
-// them, unless it is empty.
+// readPeers parses peers in the form NAME=URL. file, if not empty, is the path of a file with the
+// headers to send to all of them.
 func readPeers(named []string, file string) ([]peer, error) {
 	var known, stranger []string
 	if file != "" {

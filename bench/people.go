@@ -16,7 +16,7 @@ const (
 	// inARound is the number of codes or commits in one round, which the clients share.
 	inARound = 256
 
-	// signingIn is how many users sign in at a time. It fits into the hashing queue.
+	// signingIn is how many users sign in at a time. So many fit into the hashing queue.
 	signingIn = 16
 
 	// betweenRounds is the time on the test's clock between two rounds. It is so long
@@ -25,9 +25,9 @@ const (
 	betweenRounds = 100 * 24 * time.Hour
 )
 
-// people are users with a phone and a known browser each, who sign in at the same time.
-// With unknown browsers, this many codes in progress would count against the budget of
-// the whole instance.
+// people are users who sign in at the same time, each with a phone and a known browser. If the
+// browsers were unknown, so many codes in progress would count against the budget of the whole
+// instance.
 type people struct {
 	*bench
 	portal   *portal.Portal
@@ -96,8 +96,8 @@ func (p *people) prepare() {
 	}
 }
 
-// codes returns a side in which this many clients submit one code for every user. The
-// preparation isn't measured.
+// codes returns a side in which the given number of clients submit one code for every user.
+// The preparation isn't measured.
 func (p *people) codes(clients int, submit func(i int) error) side {
 	return func() sample {
 		p.prepare()
@@ -105,7 +105,8 @@ func (p *people) codes(clients int, submit func(i int) error) side {
 	}
 }
 
-// concurrently calls one for each i of a round, shared by this many concurrent clients.
+// concurrently calls the function one for each i of a round. The given number of concurrent
+// clients share the calls.
 func (b *bench) concurrently(clients int, one func(i int) error) sample {
 	var all sync.WaitGroup
 	took, errs := make([]time.Duration, inARound), make([]error, inARound)

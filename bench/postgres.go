@@ -28,8 +28,8 @@ type postgres struct {
 	round int64  // number of pgbench's rounds so far
 }
 
-// startPostgres starts the server with further settings, and sets the variable with its URL
-// for testkit.
+// startPostgres starts the server with further settings, and stores its URL in the environment
+// variable that testkit reads.
 func (b *bench) startPostgres(settings ...string) *postgres {
 	dir := b.TempDir()
 	g := &postgres{bench: b, log: filepath.Join(dir, "data", "log", "statements.json")}
@@ -131,8 +131,8 @@ func (g *postgres) statements(code func()) []loggedStatement {
 	return nil
 }
 
-// In pgbench's database ids are numbers, the only variables that pgbench has, and hashes
-// are their text. Each user is used once in a round.
+// In pgbench's database, an id is a number and a hash is the text of a number, since all variables
+// of pgbench are numbers. Each user is used once in a round.
 const (
 	firstNumber = 100_000_000_000_000_000 // nearly as long as an id
 	perRound    = 1_000_000               // numbers that are reserved for each round
@@ -261,7 +261,7 @@ func (g *postgres) pgbench(url, script string, clients int) sample {
 	command := exec.CommandContext(g.ctx, filepath.Join(programs, "pgbench"), "--no-vacuum", "--protocol=prepared", "--file="+file,
 		"--client="+strconv.Itoa(clients), "--transactions="+strconv.Itoa(share),
 		"--define=turn=0", "--define=proofs="+proofs, fmt.Sprintf("--define=share=%d", share), fmt.Sprintf("--define=round=%d", g.round), url)
-	// pgbench's connections are new, while the product's have cached generic plans.
+	// The product's connections have cached generic plans. pgbench's are new, so force such plans.
 	command.Env = append(os.Environ(), "PGOPTIONS=-c plan_cache_mode=force_generic_plan")
 	out, err := command.CombinedOutput()
 	rate := pgbenchRate.FindSubmatch(out)

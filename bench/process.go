@@ -27,13 +27,13 @@ const (
 type process struct {
 	stage   *stage
 	id      int
-	cmd     *exec.Cmd // nil once it ended, and for a peer, which this program must not end
+	cmd     *exec.Cmd // nil once the process ended, and for a peer, which this program must not end
 	ended   chan error
 	output  bytes.Buffer // may be read only once the process ended
 	started time.Time
 }
 
-// build builds the binary in the way of "make build".
+// build builds the binary as "make build" does.
 func (b *bench) build() {
 	b.binary = filepath.Join(b.TempDir(), "sallyport")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "./cmd/sallyport")
@@ -50,7 +50,7 @@ func (b *bench) root() string {
 	return strings.TrimSpace(string(root))
 }
 
-// start runs a program on the cores in on until the stage ends.
+// start runs a program on the given cores until the stage ends.
 func (b *bench) start(on cpuSet, environ []string, path string, args ...string) *process {
 	p := &process{stage: b.stage, cmd: exec.Command(path, args...), ended: make(chan error, 1)}
 	// Don't pass this program's environment on: it may configure a real portal.
@@ -100,7 +100,7 @@ func (p *process) stop() {
 // spent returns the processor time, user and system, that the program's threads have
 // used, from the clock of clock_getcpuclockid(3).
 func (p *process) spent() time.Duration {
-	const schedulersCount = 2 // in nanoseconds; /proc has hundredths of a second only
+	const schedulersCount = 2 // counts nanoseconds; /proc counts only hundredths of a second
 	var t syscall.Timespec
 	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(^p.id<<3|schedulersCount), uintptr(unsafe.Pointer(&t)), 0)
 	if errno != 0 {
@@ -109,8 +109,8 @@ func (p *process) spent() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// kernelTicks returns the processor time that the program spent in the kernel, and all of
-// it, in hundredths of a second.
+// kernelTicks returns the processor time that the program spent in the kernel, and its whole
+// processor time, both in hundredths of a second.
 func (p *process) kernelTicks() (kernel, all float64) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.id))
 	p.stage.must(err)
@@ -126,8 +126,8 @@ func (p *process) kernelTicks() (kernel, all float64) {
 
 var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
-// resident returns the resident memory of the program in bytes, which includes the pages
-// of its file that were read.
+// resident returns the resident memory of the program in bytes. It includes the pages of the
+// program's file that were read.
 func (p *process) resident() float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.id))
 	p.stage.must(err)

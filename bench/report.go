@@ -24,7 +24,7 @@ type report struct {
 	plots   []plot
 }
 
-// row is one figure: a measured value and, if there is one, that of the bare side.
+// row is one figure: a measured value and, if there is a bare side, that side's value.
 type row struct {
 	group string
 	what  string
@@ -55,7 +55,7 @@ func atLeast(limit float64) *target { return &target{limit: limit, isMinimum: tr
 type detail struct {
 	group, title string
 	header       []string
-	rows         [][]any // of string, int and float64
+	rows         [][]any // each cell is a string, an int or a float64
 }
 
 func newReport(o options) *report { return &report{options: o} }
@@ -102,8 +102,8 @@ func (r row) meetsTarget() bool {
 // isAtLimit reports whether some of several runs met the target and others missed it.
 func (r row) isAtLimit() bool { return r.met > 0 && r.met < r.runs }
 
-// outcome returns "met" or "missed", or in how many runs the target was met if it wasn't
-// in all, or "" without a target.
+// outcome returns "met", "missed", the number of runs that met the target if only some did, or
+// "" without a target.
 func (r row) outcome() string {
 	switch {
 	case r.target == nil:
@@ -194,7 +194,7 @@ var pageText string
 // write writes performance.md and its plots to dir.
 func (r *report) write(dir string) error {
 	plots := filepath.Join(dir, "performance")
-	if err := os.RemoveAll(plots); err != nil { // those of an earlier run
+	if err := os.RemoveAll(plots); err != nil { // plots of an earlier run
 		return err
 	}
 	if err := os.MkdirAll(plots, 0o755); err != nil {
@@ -247,7 +247,7 @@ func (r *report) table(which func(row) bool) string {
 	return markdown(append([]string{""}, columns...), rows)
 }
 
-// limits lists the figures that met their target in some of the runs only.
+// limits lists the figures that met their target in some runs and missed it in others.
 func (r *report) limits() string {
 	return r.table(row.isAtLimit)
 }
@@ -308,7 +308,7 @@ func (r *report) machine() string {
 	if err := syscall.Uname(&system); err == nil {
 		var release strings.Builder
 		for _, c := range system.Release {
-			if c == 0 || c == '-' { // after the dash the distribution is named
+			if c == 0 || c == '-' { // the text after the dash names the distribution
 				break
 			}
 			release.WriteByte(byte(c))

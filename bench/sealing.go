@@ -14,8 +14,8 @@ const (
 	// signingInAtOnce is how many clients sign in while the waits of events are measured.
 	signingInAtOnce = 64
 
-	// mostWait is how long an event may wait, in ms. The server seals every five seconds all
-	// the events that there are, so an event waits longer only if sealing is slow.
+	// mostWait is the longest wait of an event that is acceptable, in ms. Every five seconds the
+	// server seals all unsealed events, so an event waits longer only if sealing is slow.
 	mostWait = 5500
 )
 
@@ -57,7 +57,7 @@ func (m *mixed) sealing() {
 	m.add(row{what: "Longest wait of an audit event for its seal meanwhile", unit: "ms", got: milliseconds(longest), target: atMost(mostWait)})
 }
 
-// patiently signs in as soon as the hashing queue has a place.
+// patiently retries a sign-in until the hashing queue has a place.
 func (m *mixed) patiently(o *operation) error {
 	for {
 		err := m.signIn(o)
@@ -68,7 +68,7 @@ func (m *mixed) patiently(o *operation) error {
 	}
 }
 
-// watchWaits looks for the longest wait of an unsealed event until over is closed.
+// watchWaits observes unsealed events until over is closed, and stores their longest wait in longest.
 func (m *mixed) watchWaits(lite *sql.DB, over chan struct{}, longest *time.Duration) error {
 	for {
 		select {

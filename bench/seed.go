@@ -31,7 +31,7 @@ type population struct {
 	size int
 	used int // accounts that the mixed load has used
 
-	settings []string // environment variables of the portal, if not only its directory
+	settings []string // further environment variables of the portal, beside its data directory
 }
 
 // newPopulation creates a population without accounts.
@@ -67,8 +67,8 @@ func (t *population) config() config.Config {
 	return cfg
 }
 
-// tokenOf returns account i's token of this kind. Tokens, ids and secrets of an account are derived
-// from its number, so that this program keeps none of them in memory.
+// tokenOf returns account i's token of the given kind. Tokens, ids and secrets of an account are
+// derived from its number, so that this program needn't keep them in memory.
 func tokenOf(kind string, i int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -101,8 +101,8 @@ var accountStatements = []string{
 }
 
 // addVisitors adds accounts with a session and a visit each to the database of a running binary
-// in dir. The binary may be an older one: it created the tables itself, and the rows added here
-// aren't sealed with its keys.
+// in dir. The binary may be older than this tree: it created the tables itself, and none of the
+// rows added here must be sealed with its keys.
 func (b *bench) addVisitors(dir string) {
 	lite, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sallyport.db")+"?_pragma=busy_timeout(5000)")
 	b.must(err)
@@ -130,11 +130,11 @@ func (b *bench) addVisitors(dir string) {
 	b.must(tx.Commit())
 }
 
-// growTo adds accounts until there are size, with passwords that are quick to check.
+// growTo adds accounts until there are size of them, with passwords that are quick to check.
 func (t *population) growTo(size int) { t.fill(size, testkit.Quick) }
 
-// fill adds accounts until there are size, in one transaction. It doesn't sync, since the
-// population is temporary. All passwords have the same hash, at this cost.
+// fill adds accounts until there are size of them, in one transaction. It doesn't sync, since the
+// population is temporary. All passwords have the same hash, made at the given cost.
 func (t *population) fill(size int, cost secret.Argon2id) {
 	values := t.values(cost)
 	lite, err := sql.Open("sqlite", "file:"+filepath.Join(t.dir, "sallyport.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=cache_size(-1000000)")

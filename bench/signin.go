@@ -19,8 +19,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// measureSignIn measures a whole sign-in, password and code, against one password hash
-// at the default costs, and the comparison of a code against the HMACs that it needs.
+// measureSignIn compares a whole sign-in, with password and code, with one password hash at the
+// default costs. It also compares the verification of a code with the HMACs that it needs.
 func measureSignIn(b *bench) {
 	// A known browser, the usual case, has budgets of its own. An unknown one counts
 	// against the budget of its network too.
@@ -87,7 +87,7 @@ func addPerson(s *stage, p *portal.Portal, name string) *portal.Phone {
 	return browser.Enroll("Phone")
 }
 
-// steps signs in by the functions that the handlers call.
+// steps returns a function that signs in by calling the functions that the handlers call.
 func (b *bench) steps(p *portal.Portal, phone *portal.Phone, known bool) func() {
 	from := login.Browser{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "bench"}
 	return func() {
@@ -105,7 +105,7 @@ func (b *bench) steps(p *portal.Portal, phone *portal.Phone, known bool) func() 
 	}
 }
 
-// browse signs in over HTTP on loopback.
+// browse returns a function that signs in over HTTP on loopback.
 func (b *bench) browse(p *portal.Portal, phone *portal.Phone) func() {
 	return func() {
 		p.Clock.Move(totp.Period)
@@ -117,13 +117,13 @@ func (b *bench) browse(p *portal.Portal, phone *portal.Phone) func() {
 	}
 }
 
-// comparisons is the number of comparisons in each round. One alone is too short to
+// comparisons is the number of comparisons in each round. A single comparison is too short to
 // measure and leaves too little garbage for a collection.
 const comparisons = 10_000
 
-// verify measures the pure part of a code's verification, which computes three steps
-// whichever matches. A naive verifier keys an HMAC for each step. A careful one keys it
-// once, and for each step copies two states instead of hashing two padded keys.
+// verify measures the pure part of a code's verification, which computes the codes of three
+// steps, whichever matches. A naive verifier keys an HMAC for each step. A careful verifier keys
+// one HMAC, and for each step copies two states instead of hashing two padded keys.
 func (b *bench) verify() {
 	key := make([]byte, totp.SecretBytes)
 	rand.Read(key)

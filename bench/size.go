@@ -15,7 +15,7 @@ import (
 // measureSize measures the size of the binary, its compilation, its memory and its start.
 func measureSize(b *bench) {
 	b.file()
-	if !b.quick && !b.again { // it takes two minutes
+	if !b.quick && !b.again { // compiling takes two minutes
 		b.firstCompilation()
 	}
 	b.coldStart()
@@ -51,7 +51,7 @@ func (b *bench) file() {
 // page is answered. The system has the binary cached in memory.
 func (b *bench) coldStart() {
 	for _, one := range []struct {
-		command, host string // the portal's host; "" is the address at which it listens
+		command, host string // host is the portal's; "" means the address at which it listens
 		limit         time.Duration
 	}{{"serve", "", 300 * time.Millisecond}, {"demo", "portal.localhost", 2 * time.Second}} {
 		var took []time.Duration
@@ -101,7 +101,7 @@ func (b *bench) atRest() {
 	b.saturate(b.maxConnections(), known)
 	b.add(row{what: fmt.Sprintf("Memory under %d connections that ask with a valid visit", b.maxConnections()), unit: "MB", got: g.resident() / MB, target: atMost(45)})
 
-	// The memory of a password hash is released later.
+	// The memory of a password hash is released only later, so measure again after a sign-in.
 	g, _ = b.withAda("")
 	known = endpoint{"Sallyport", g.process, g.at, always(forwardAuthRequest("Cookie", g.visit(forwardAuthPanel))), http.StatusOK}
 	b.saturate(b.maxConnections(), known)

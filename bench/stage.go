@@ -10,8 +10,8 @@ import (
 )
 
 // stage implements [testing.TB] for internal/testkit, so that measurements start portals
-// and databases in the way of tests. An error ends the whole run, since an incomplete
-// measurement is worthless.
+// and databases as tests do. An error ends the whole run, since an incomplete measurement is
+// worthless.
 type stage struct {
 	testing.TB // nil; provides the unexported method, and no other method of it is called
 

@@ -29,9 +29,9 @@ func kernelOf(s sample) float64 { return s.kernel }
 // side runs one round of one of the sides of a comparison.
 type side func() sample
 
-// alternate runs rounds of all sides, in an order that it reverses each time, and returns the
-// samples of each side. So other load on the machine slows all sides of a round down. An
-// additional first round fills caches and doesn't count.
+// alternate runs the given number of rounds and returns the samples of each side. Each round runs
+// all sides one after the other, so that other load on the machine slows all of them down. The order
+// is reversed from round to round. An additional first round fills caches and doesn't count.
 func alternate(rounds int, sides ...side) [][]sample {
 	all := make([][]sample, len(sides))
 	for round := range rounds + 1 {
@@ -69,8 +69,8 @@ func median[T float64 | time.Duration](all []T) T {
 	return quantile(slices.Sorted(slices.Values(all)), 0.5)
 }
 
-// quantile returns the value below which this share of the sorted values lies, or zero without
-// values.
+// quantile returns the value below which the given share of the sorted values lies, or zero if
+// there are no values.
 func quantile[T any](sorted []T, share float64) (value T) {
 	if len(sorted) == 0 {
 		return value

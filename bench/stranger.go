@@ -28,7 +28,7 @@ const memoryReadings = 20
 func (b *bench) floodOfStrangers() {
 	g, _ := b.withAda("")
 	asked := 0
-	next := func(i int) []byte { // each with another path, as from crawlers
+	next := func(i int) []byte { // each request has a path of its own, like those of a crawler
 		i += asked
 		return request("/verify/caddy", "sallyport", "X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "panel.test",
 			"X-Forwarded-Uri", fmt.Sprintf("/rack/%d", i), "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i%256))

@@ -146,7 +146,7 @@ type axis struct {
 	ticks    []float64
 }
 
-// fewValues is the most values that a horizontal logarithmic axis uses as its ticks.
+// fewValues is the largest number of values that a horizontal logarithmic axis uses as its ticks.
 const fewValues = 7
 
 func newAxis(log bool, values []float64, from, to float64) axis {

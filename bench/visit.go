@@ -7,8 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// measureVisit measures forward-auth requests with a valid visit and, with the most
-// connections only, with a machine pass and with many visits in turn.
+// measureVisit measures forward-auth requests with a valid visit. It also measures requests with
+// a machine pass and with many visits in turn, but only over the largest number of connections.
 func measureVisit(b *bench) {
 	g, pass := b.withAda("")
 	known := forwardAuthRequest("Cookie", g.visit(forwardAuthPanel))
@@ -28,8 +28,8 @@ func measureVisit(b *bench) {
 	b.within(b.visitorsInTurn)
 }
 
-// visitors is how many visits the requests use in turn. With this many, what the server keeps
-// of a visit in memory has left most of the processor's caches by the visit's next request.
+// visitors is how many visits the requests use in turn. They are so many that the server's data
+// of a visit has left most of the processor's caches by the time of the visit's next request.
 const visitors = 1000
 
 // visitorsInTurn measures requests of many visits, each of an account of its own.
@@ -45,7 +45,7 @@ func (b *bench) visitorsInTurn() {
 	b.compareCPU(fmt.Sprintf("Valid visits of %d visitors in turn", visitors), atMost(1.12), ours, bare)
 }
 
-// visitsOf returns requests of n visits from all parts of a population of this size.
+// visitsOf returns requests of n visits, spread over a population of the given size.
 func visitsOf(n, size int) [][]byte {
 	requests := make([][]byte, n)
 	for i := range requests {

@@ -30,7 +30,7 @@ import (
 const (
 	nodes       = 3
 	measuredFor = 6 * time.Second
-	alone       = 200 // changes of one client, whose median is the time of a change alone
+	alone       = 200 // changes that a single client makes, to measure the time of a change alone
 
 	oldPassword = "correct horse battery"
 	newPassword = "another horse battery"
@@ -40,7 +40,7 @@ const (
 type change struct {
 	name     string
 	accounts int // number of accounts, since each change needs a new one
-	clients  int // on each node; more of those that hash wouldn't fit into the hashing queue
+	clients  int // on each node; if a change hashes, more clients wouldn't fit into the hashing queue
 	make     func(ctx context.Context, node *server.Portal, p person) error
 }
 
@@ -58,8 +58,8 @@ type person struct {
 	from            login.Browser
 }
 
-// measureChanges writes the table of changes a second on PostgreSQL, whose standby answers
-// after this round-trip time.
+// measureChanges writes a table of the changes a second on PostgreSQL with a standby. away is the
+// round-trip time to the standby.
 func measureChanges(ctx context.Context, w io.Writer, away time.Duration) error {
 	dir, err := os.MkdirTemp("", "sallyport-scaling-")
 	if err != nil {
@@ -97,7 +97,8 @@ func measureChanges(ctx context.Context, w io.Writer, away time.Duration) error 
 	return nil
 }
 
-// run lets the clients of some nodes make one change for each person, for up to measuredFor.
+// run makes one change for each person, through the given number of nodes with the given number of
+// clients on each. It ends after measuredFor even if some persons are left.
 func (s *site) run(ctx context.Context, c change, people []person, nodes, clients int) (outcome, error) {
 	var (
 		all    sync.WaitGroup
@@ -132,7 +133,7 @@ func (s *site) run(ctx context.Context, c change, people []person, nodes, client
 	return outcome{took: took, perSecond: float64(len(took)) / elapsed}, nil
 }
 
-// me returns the person's session and account as a request with its cookie reads them.
+// me returns the person's session and account, as a request with the session's cookie reads them.
 func me(ctx context.Context, node *server.Portal, p person) (login.Me, error) {
 	held, owner, err := session.ByToken(ctx, node.DB.Reader(), p.from.Session, node.Login.Life, node.Login.Clock())
 	return login.Me{Session: held, Account: owner, From: p.from}, err
@@ -187,7 +188,7 @@ func changePassword(ctx context.Context, node *server.Portal, p person) error {
 	return err
 }
 
-// code returns the code of this moment (RFC 6238, with SHA-1 and 30 s).
+// code returns the present code (RFC 6238, with SHA-1 and 30 s).
 func code(key []byte) string {
 	mac := hmac.New(sha1.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()/30)))
@@ -196,7 +197,7 @@ func code(key []byte) string {
 	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[at:])&(1<<31-1)%1_000_000)
 }
 
-// inserts insert a person; those of twoFactor only one with a phone.
+// inserts are the statements that insert a person. A person with a phone also needs twoFactor.
 var (
 	inserts = []string{
 		`INSERT INTO accounts (id, name, display_name, locale, role, security_stamp, enroll_locked, two_factor_at, created_at)
@@ -212,7 +213,7 @@ var (
 	}
 )
 
-// fill adds the persons from first to end, exclusive.
+// fill adds the persons with the numbers from first up to, but not including, end.
 func fill(ctx context.Context, node *server.Portal, first, end int, phones bool) (people []person, err error) {
 	phc, err := password.Hash(testkit.Quick, oldPassword)
 	if err != nil {

@@ -35,26 +35,26 @@ const (
 
 const (
 	databaseCores = 4       // cores of each database
-	nodeCores     = 16      // cores of nodes for each core of a database: more than it can use
+	nodeCores     = 16      // cores of nodes for each core of a database: more than the database needs
 	simulated     = 200_000 // sign-ins
 	seed          = 1
 )
 
-// randomTime returns an exponentially distributed time with this mean, in seconds.
+// randomTime returns an exponentially distributed time with the given mean, in seconds.
 func randomTime(rng *rand.Rand, mean time.Duration) float64 {
 	return rng.ExpFloat64() * mean.Seconds()
 }
 
-// transactions returns steps at the station database that take takes in total. Each ends
-// with the wait for its commit.
-func transactions(rng *rand.Rand, database *station, takes time.Duration, commits int, standby time.Duration) (all []step) {
+// transactions returns one step at the station database for each commit. The mean of their times
+// together is total. Each step ends with the wait for its commit.
+func transactions(rng *rand.Rand, database *station, total time.Duration, commits int, standby time.Duration) (all []step) {
 	for range commits {
-		all = append(all, step{database, randomTime(rng, takes/time.Duration(commits)), (syncTime + standby).Seconds()})
+		all = append(all, step{database, randomTime(rng, total/time.Duration(commits)), (syncTime + standby).Seconds()})
 	}
 	return all
 }
 
-// signIns returns a load of sign-ins to databases among which the accounts are divided.
+// signIns returns a load of sign-ins. The accounts are divided among the given number of databases.
 // standby is the round-trip time to a database's synchronous standby.
 func signIns(databases int, standby time.Duration, perSecond float64) load {
 	nodes := newStation(databases * databaseCores * nodeCores)
@@ -74,7 +74,7 @@ func maxRate(databases int) float64 {
 	return float64(databases*databaseCores) / signInTime.Seconds()
 }
 
-// codes returns a load of codes that clients submit one after the other, to a node and a
+// codes returns a load of codes. Each client submits one code after the other, to a node and a
 // database with one core each.
 func codes(clients int) load {
 	node, database := newStation(1), newStation(1)

@@ -11,8 +11,8 @@ type station struct{ free []float64 } // the time at which each core is free
 
 func newStation(cores int) *station { return &station{make([]float64, cores)} }
 
-// serve adds a job that arrives now, after all earlier ones, and returns the time at which
-// it is done.
+// serve adds a job that arrives at the time now, after all earlier jobs, and occupies a core for
+// the time takes. It returns the time at which the job is done.
 func (s *station) serve(now, takes float64) (done float64) {
 	first := 0
 	for i := range s.free {
@@ -32,8 +32,8 @@ type step struct {
 	wait  float64
 }
 
-// load says which jobs arrive: perSecond at random times or, if clients isn't 0, one of
-// each client, which starts the next when one is done.
+// load says which jobs arrive. If clients is 0, perSecond jobs a second arrive at random times.
+// Otherwise each client starts one job, and the next one when that is done.
 type load struct {
 	perSecond float64
 	clients   int

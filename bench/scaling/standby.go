@@ -20,7 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// site is a PostgreSQL server with a synchronous standby, and nodes on it.
+// site is a PostgreSQL server with a synchronous standby, and nodes that use the server.
 type site struct {
 	nodes []*server.Portal
 	stops []func()
@@ -28,8 +28,8 @@ type site struct {
 
 // startSite starts a PostgreSQL server that syncs each commit, a standby whose answers are
 // delayed by the round-trip time away, and nodes with cheap password hashes in this process. The
-// standby is pg_receivewal: it syncs and confirms the log, but doesn't apply it, which it would
-// do on a machine of its own. fill is called before the standby begins.
+// standby is pg_receivewal: it syncs and confirms the log, but doesn't apply it. A real standby
+// does that on a machine of its own. fill is called before the standby begins.
 func startSite(ctx context.Context, dir string, away time.Duration, nodes int, fill func(*server.Portal) error) (s *site, err error) {
 	s = &site{}
 	defer func() {
@@ -128,7 +128,7 @@ func (s *site) addStandby(ctx context.Context, dir, url string, away time.Durati
 			return err
 		}
 	}
-	// The nodes must not wait for the standby when they stop, after it has ended.
+	// The standby ends before the nodes stop, so make the nodes not wait for it.
 	s.stops = append(s.stops, func() {
 		conn, err := pgx.ConnectConfig(ctx, at)
 		if err != nil {
@@ -148,8 +148,8 @@ func (s *site) addStandby(ctx context.Context, dir, url string, away time.Durati
 	return errors.New("the standby didn't begin within ten seconds")
 }
 
-// delay listens on a port and forwards each connection to the address, with every byte late by
-// this long in each direction.
+// delay listens on a port and forwards each connection to the given address. It delays every byte
+// by the given time, in each direction.
 func (s *site) delay(to string, by time.Duration) (port string, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -175,7 +175,7 @@ func (s *site) delay(to string, by time.Duration) (port string, err error) {
 	return port, err
 }
 
-// forwardLate forwards until one of the connections ends, and closes both.
+// forwardLate forwards with a delay until one of the connections ends, and closes both.
 func forwardLate(to io.WriteCloser, from io.ReadCloser, by time.Duration) {
 	type part struct {
 		bytes []byte

@@ -60,12 +60,12 @@ type Bearer struct {
 }
 
 // MustEnroll reports whether the account lacks the two-factor authentication that the policy
-// requires of it. Then every demand but [Public] gets [Enroll].
+// requires of it. Then [Check] returns [Enroll] for every demand but [Public] that it doesn't deny.
 func (b Bearer) MustEnroll() bool { return b.SignedIn && b.Required && !b.TwoFactor }
 
 // Check returns whether the bearer meets the demand at the time now, and if not, what would
-// help. A demand with a maximum age applies to the password or passkey, and to the second
-// factor as well if the account has two-factor authentication.
+// help. A maximum age applies to the proof of the password or passkey, and if the account has
+// two-factor authentication, to that of the second factor as well.
 func Check(d Demand, b Bearer, now time.Time) Verdict {
 	switch {
 	case d.Requirement == Public:
@@ -93,9 +93,9 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	return Reauthenticate
 }
 
-// isProvenSince reports whether the bearer has proved, at the time earliest or later, what a
-// sign-in to the account takes: a password or a passkey, and two factors if the account has
-// two-factor authentication. Proofs dated in the future don't count; see [authenticator.Since].
+// isProvenSince reports whether the bearer has proved what a sign-in to the account takes: a
+// password or a passkey, and two factors if the account has two-factor authentication. Proofs from
+// before earliest or from the future don't count; see [authenticator.Since].
 func isProvenSince(b Bearer, earliest, now time.Time) bool {
 	since := authenticator.Since(b.Proofs, earliest, now)
 	return authenticator.HasFirst(since) && (!b.TwoFactor || authenticator.AAL(since) >= 2)

@@ -30,7 +30,7 @@ func ClientKindOf(method string, h http.Header) ClientKind {
 	mode, dest := firstValue(h["Sec-Fetch-Mode"]), firstValue(h["Sec-Fetch-Dest"])
 	switch {
 	case strings.HasPrefix(firstValue(h["Sec-Purpose"]), "prefetch"):
-		return Script // it may never be shown to a person
+		return Script // the page might never be shown to a person
 	case mode == "" && dest == "" && !strings.Contains(firstValue(h["Accept"]), "text/html"):
 		return Script
 	case mode != "navigate" && (mode != "" || dest != ""):

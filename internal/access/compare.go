@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// covers reports whether a is at least as strict as b: every bearer that meets a also meets b, at
-// any time. It can happen that neither of two demands covers the other, for instance if they name
-// different groups. A rule whose demand covers the panel's can be applied to too many paths
-// without risk: at worst a user has to give one more proof. Any other rule could open a path.
+// covers reports whether the demand a is at least as strict as the demand b: every bearer that
+// meets the first also meets the second, at any time. It can happen that neither of two demands
+// covers the other, for instance if they name different groups. A rule whose demand covers the
+// panel's can be applied to too many paths without risk: at worst a user has to give one more
+// proof. Any other rule could open a path.
 func covers(a, b Demand) bool {
 	switch {
 	case b.Requirement == Public || !isMeetable(a):
@@ -27,7 +28,7 @@ func covers(a, b Demand) bool {
 // areEquivalent reports whether the same bearers meet both demands.
 func areEquivalent(a, b Demand) bool { return covers(a, b) && covers(b, a) }
 
-// stricter returns the demand that covers the other. ok is false if neither does.
+// stricter returns the demand that covers the other one. ok is false if neither covers the other.
 func stricter(a, b Demand) (d Demand, ok bool) {
 	switch {
 	case covers(a, b):
@@ -41,7 +42,7 @@ func stricter(a, b Demand) (d Demand, ok bool) {
 // isMeetable reports whether any bearer can meet d.
 func isMeetable(d Demand) bool { return d.Requirement >= Public && d.Requirement <= Fresh }
 
-// maxAge returns the maximum age of the proofs that meet d; 0: no limit within the session.
+// maxAge returns the maximum age of proofs that d accepts; 0: no limit within the session.
 func maxAge(d Demand) time.Duration {
 	age := max(d.MaxAge, 0)
 	if d.Requirement == Fresh && (age == 0 || age > FreshFor) {

@@ -91,16 +91,16 @@ func IsProxyHeader(plain string) bool {
 }
 
 // IsProxyAlias reports whether CGI, WSGI or PHP would read a header as one that proxies write
-// (see [IsProxyHeader]) although its canonical name is another, such as X_forwarded_for or
-// X.real.ip. Clients don't send such a header by accident.
+// (see [IsProxyHeader]) although it is spelled differently, such as X_forwarded_for or X.real.ip.
+// Clients don't send such a header by accident.
 func IsProxyAlias(name string) bool { return !isPlainName(name) && IsProxyHeader(PlainHeader(name)) }
 
 // HeaderLine returns the number of bytes that a header takes in a request, with its line end.
 func HeaderLine(name, value string) int { return len(name) + len(value) + len(": \r\n") }
 
-// IsWebSocket reports whether a request asks for an upgrade to WebSocket alone (RFC 6455, section
-// 4.2.1). Every other upgrade must be refused: the client could send requests through the
-// upgraded connection that no rule sees, such as those of HTTP/2 after "h2c".
+// IsWebSocket reports whether a request asks for an upgrade to WebSocket (RFC 6455, section 4.2.1)
+// and to no other protocol. Every other upgrade must be refused: through the upgraded connection,
+// the client could send requests that no rule sees, such as those of HTTP/2 after "h2c".
 func IsWebSocket(h http.Header) bool {
 	given := h["Upgrade"]
 	return len(given) == 1 && strings.EqualFold(given[0], "websocket")

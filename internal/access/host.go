@@ -8,7 +8,7 @@ import (
 )
 
 // maxHostLength and maxLabelLength are the limits of RFC 1035 for a name and for one label of
-// it, in bytes. Errors repeat at most maxHostLength bytes of a request.
+// it, in bytes. Errors quote at most maxHostLength bytes of a request.
 const (
 	maxHostLength  = 253
 	maxLabelLength = 63

@@ -10,13 +10,13 @@ const (
 	None           Action = iota // no role permits it, so a change without an action is refused (F5)
 	See                          // an account and its events, the lists, the audit log
 	Disable                      // keep an account from signing in
-	Enable                       // let it sign in again
-	EndSessions                  // sign it out everywhere
-	Unlock                       // make a browser of its owner known
-	ResetTwoFactor               // remove its second factor
-	SendReset                    // let its owner choose a new password
-	SetRole                      // give it another role
-	Remove                       // delete it
+	Enable                       // let the account sign in again
+	EndSessions                  // sign the account out everywhere
+	Unlock                       // make a browser of the account's owner known
+	ResetTwoFactor               // remove the account's second factor
+	SendReset                    // let the account's owner choose a new password
+	SetRole                      // give the account another role
+	Remove                       // delete the account
 )
 
 // Actions returns all actions.

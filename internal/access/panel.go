@@ -15,7 +15,7 @@ type Panel struct {
 	Demand Demand // the demand for paths that no rule matches
 
 	// Preflights has the same paths with the demands for CORS preflights: a path is open to a
-	// preflight if its demand here is [Public]. nil: preflights are like other requests.
+	// preflight if its demand here is [Public]. If nil, preflights are treated like other requests.
 	Preflights *Panel
 
 	// Shared means that the portal is on this panel's host, so that its session serves as
@@ -36,7 +36,7 @@ type Panel struct {
 
 // Rule is a demand for some paths of a panel.
 type Rule struct {
-	Path   string // with a "/" at its end: whole segments below it; otherwise exactly this path
+	Path   string // if it ends with "/": the rule is for all paths below; otherwise for exactly this path
 	Demand Demand
 }
 
@@ -49,11 +49,11 @@ type rule struct {
 	weaker bool // its demand asks for less than the panel's
 }
 
-// NewPanel returns a panel with rules, of which the first that matches a request applies. The
-// panel's name is its host. The error lists each rule whose path isn't canonical: absolute, not
-// percent-encoded, and without dot segments, doubled slashes and characters that aren't allowed
-// in paths if rules differ. A path in any other form would match no request, and the resource
-// that the rule protects would be open.
+// NewPanel returns a panel with rules. The first rule that matches a request applies. The panel's
+// name is its host. The error lists each rule whose path isn't canonical. A canonical path is
+// absolute and not percent-encoded, and has no dot segments, doubled slashes and characters that
+// aren't allowed in paths if rules differ. A path in any other form would match no request, and the
+// resource that the rule protects would be open.
 func NewPanel(origin string, d Demand, rules []Rule) (*Panel, error) {
 	p := &Panel{Origin: origin, Demand: d}
 	p.Name = p.Host()
@@ -174,9 +174,9 @@ func (r *rule) matches(path string) bool {
 	return path == r.path || r.prefix && strings.HasPrefix(path, r.path)
 }
 
-// mayMatch reports whether a panel with a lax comparison may apply the rule to a folded path.
-// whole reports whether it does so without ignoring a slash at the end. ASCII letters of the path
-// need not be folded. For each path that [rule.matches] accepts, may is true.
+// mayMatch reports whether a panel that compares paths in a lax way may apply the rule to a folded
+// path. whole reports whether it may do so without ignoring a slash at the end. ASCII letters of
+// the path need not be folded. mayMatch accepts every path that [rule.matches] accepts.
 func (r *rule) mayMatch(folded string) (may, whole bool) {
 	n := len(r.folded)
 	if len(folded) < n {

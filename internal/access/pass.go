@@ -95,7 +95,7 @@ var (
 // be changed.
 type Scope struct {
 	Panel     string         // the panel's origin
-	Path      string         // with a "/" at its end: whole segments below it; otherwise exactly this path
+	Path      string         // if it ends with "/": all paths below; otherwise exactly this path
 	Methods   []string       // empty: all methods
 	Addresses []netip.Prefix // empty: any address
 }
@@ -155,7 +155,8 @@ func parsePrefix(text string) (netip.Prefix, error) {
 // MethodList returns the methods as text for [NewScope].
 func (s Scope) MethodList() string { return strings.Join(s.Methods, ", ") }
 
-// AddressList returns the prefixes as text for [NewScope]. A single address has no length.
+// AddressList returns the prefixes as text for [NewScope]. A prefix of one address is written as
+// that address.
 func (s Scope) AddressList() string {
 	var all []string
 	for _, p := range s.Addresses {
@@ -168,9 +169,9 @@ func (s Scope) AddressList() string {
 	return strings.Join(all, ", ")
 }
 
-// Check returns nil if the scope allows a request, and otherwise one of the errors above. client
-// is the client's address. If it is invalid, the address is unknown, and lies in no prefix. Every
-// resource that the request names must be within the scope.
+// Check returns nil if the scope allows a request, and otherwise one of the errors above. Every
+// resource that the request names must be within the scope. client is the client's address. An
+// invalid one means that the address is unknown; it lies in no prefix.
 func (s Scope) Check(r Request, client netip.Addr) error {
 	method := r.Method
 	if method == http.MethodHead && slices.Contains(s.Methods, http.MethodGet) {

@@ -149,7 +149,7 @@ func dropHost(path string) string {
 	return "/" + rest
 }
 
-// dropQuery removes the part that a server which decodes first reads as query or fragment.
+// dropQuery removes the part that a server reads as query or fragment if it decodes the path first.
 func dropQuery(path string) string {
 	if i := strings.IndexAny(path, "?#"); i >= 0 {
 		return path[:i]

@@ -9,7 +9,7 @@ import (
 )
 
 // The identity headers name the user to a panel. All four are set in every request to a panel,
-// after those of the client are removed.
+// after the client's own are removed.
 const (
 	UserHeader   = "Remote-User"
 	NameHeader   = "Remote-Name"
@@ -71,9 +71,10 @@ func isPlainName(name string) bool {
 	return true
 }
 
-// ReturnPath returns the path on the panel to which the browser returns after the sign-in: for
-// GET and HEAD the path of the request, and for a form the page with the form, if the Referer
-// is of this panel, otherwise "/". A form is never submitted again.
+// ReturnPath returns the path on the panel to which the browser returns after the sign-in. For
+// GET and HEAD, that is the path of the request. For a form, it is the path in the Referer, which
+// is the page with the form, or "/" if that isn't a page of this panel. A form is never submitted
+// again.
 func (p *Panel) ReturnPath(method, target string, h http.Header) string {
 	if method == http.MethodGet || method == http.MethodHead {
 		return target
@@ -190,8 +191,8 @@ func (p Proxies) Address(r *http.Request) netip.Addr {
 	return addr
 }
 
-// ReadForwardedFor returns the same address as [Proxies.Address], and the value in
-// X-Forwarded-For that ended the search because it isn't an address, or "".
+// ReadForwardedFor returns the same address as [Proxies.Address]. If a value in X-Forwarded-For
+// ended the search because it isn't an address, unreadable is that value.
 func (p Proxies) ReadForwardedFor(r *http.Request) (addr netip.Addr, unreadable string) {
 	addr = Peer(r)
 	given := r.Header["X-Forwarded-For"]
@@ -228,9 +229,9 @@ func HopAddress(text string) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-// CameByHTTP reports whether a trusted proxy says that a browser reached it by plain http,
+// CameByHTTP reports whether a trusted proxy says that a browser reached the proxy by plain http,
 // although the site is https. It is false if the request has a cookie of Sallyport that
-// browsers send by https only: then another proxy in front of the trusted one ends TLS. It is
+// browsers send only by https: then another proxy in front of the trusted one ends TLS. It is
 // also false for scripts, which have no such cookie and can't be redirected.
 func (p Proxies) CameByHTTP(r *http.Request) bool {
 	given := r.Header["X-Forwarded-Proto"]

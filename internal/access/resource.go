@@ -96,9 +96,9 @@ func (p *Panel) demandFor(r Request) (Demand, error) {
 	return d, nil
 }
 
-// demandOfTree returns the strictest of d and the demands for all paths below target: those of
-// the rules there, and the panel's own if some path is below no rule. ok is false if two of
-// them can't be compared.
+// demandOfTree returns the strictest of d and the demands for all paths below target: the demands
+// of the rules there, and the panel's own demand if no rule covers some of these paths. ok is
+// false if two of the demands can't be compared.
 func (p *Panel) demandOfTree(target string, d Demand) (strictest Demand, ok bool) {
 	path, _, _ := strings.Cut(target, "?")
 	all, ok := readings(path)

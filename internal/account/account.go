@@ -43,8 +43,8 @@ type Account struct {
 	// it didn't, or if Email was verified afterwards.
 	EmailRefusedAt time.Time
 
-	// PasswordMailedAt and FactorMailedAt are when a mailed link last replaced the password, and
-	// the second factor. See [Account.MailMayReplace].
+	// PasswordMailedAt is when a mailed link last replaced the password. FactorMailedAt is when one
+	// last opened the wizard that replaces the second factor. See [MailPause].
 	PasswordMailedAt, FactorMailedAt time.Time
 
 	// EnrollLocked is set when an operator removes the account's authenticators. The next
@@ -84,7 +84,7 @@ var (
 
 // NormalizeName returns the form of name that is stored and searched for: PRECIS
 // UsernameCaseMapped (RFC 8265, section 3.3), without "@", so that a name is never an e-mail
-// address. It returns [ErrNameInvalid].
+// address. Its error is [ErrNameInvalid].
 func NormalizeName(name string) (string, error) {
 	if len(name) > 4*maxNameBytes {
 		return "", ErrNameInvalid
@@ -182,8 +182,8 @@ func ByID(ctx context.Context, q db.Querier, id string) (Account, error) {
 }
 
 // ByName returns the account with the name or e-mail address that the user typed, or
-// [db.ErrNotFound]. All spellings of a name find the same account, and so use one budget
-// (R5).
+// [db.ErrNotFound]. All spellings of a name find the same account, so that tries with any of
+// them count against one budget (R5).
 func ByName(ctx context.Context, q db.Querier, typed string) (Account, error) {
 	condition, value := matching(typed)
 	return readOne(ctx, q, `SELECT `+columns+` FROM accounts WHERE `+condition, value)
@@ -311,7 +311,7 @@ func Restamp(ctx context.Context, tx *db.Tx, id string) (string, error) {
 	return stamp, changeOne(ctx, tx, id, `UPDATE accounts SET security_stamp = $2 WHERE id = $1`, id, stamp)
 }
 
-// SetDisabled stores since when the account is disabled. The zero time enables it.
+// SetDisabled stores since when the account is disabled. The zero time enables the account.
 func SetDisabled(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `UPDATE accounts SET disabled_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// MailPause is the least time between a replacement of the password and one of the second factor
-// by mailed links, in either order. Otherwise a mailbox alone would be both factors.
+// MailPause is the minimum time between two mailed links, if one replaces the password and the
+// other the second factor, in either order. Without it, the mailbox alone would be both factors.
 const MailPause = 7 * 24 * time.Hour
 
-// MailMayReplacePassword reports whether a mailed link may set a new password. No mailed link may
-// do so from the time at which an operator removed the second factor until the owner has another
-// one: only the password protects the account then.
+// MailMayReplacePassword reports whether a mailed link may set a new password. After an operator
+// has removed the second factor, no mailed link may do so until the owner has another one: only
+// the password protects the account then.
 func (a Account) MailMayReplacePassword(now time.Time) bool {
 	return !a.EnrollLocked && (a.FactorMailedAt.IsZero() || now.Sub(a.FactorMailedAt) >= MailPause)
 }

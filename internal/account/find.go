@@ -24,7 +24,7 @@ const (
 	WithRole         Filter = "role" // other than member
 )
 
-// conditions are the SQL conditions of the filters, exactly as in the indexes.
+// conditions are the SQL conditions of the filters, written exactly as in the indexes.
 var conditions = map[Filter]string{
 	Every:            ``,
 	WithOneFactor:    ` AND two_factor_at IS NULL`,

@@ -80,9 +80,9 @@ func GroupsOf(ctx context.Context, q db.Querier, accountID string) ([]string, er
 	return all, nil
 }
 
-// CountWithoutTwoFactor returns how many accounts that aren't disabled have no two-factor
-// authentication: of all of them if everybody is true, otherwise of those in at least one of the
-// groups.
+// CountWithoutTwoFactor returns the number of accounts that aren't disabled and have no two-factor
+// authentication. It counts all of them if everybody is true, otherwise only those that are in at
+// least one of the groups.
 func CountWithoutTwoFactor(ctx context.Context, q db.Querier, groups []string, everybody bool) (n int, err error) {
 	query, args := countQuery(groups, everybody)
 	if err = db.One(ctx, q, query, args, &n); err != nil {
@@ -122,7 +122,7 @@ func Leave(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error
 	return n == 1, err
 }
 
-// GroupsOfEach returns the names of the groups of several accounts in order, by account id.
+// GroupsOfEach returns a map from account ids to the sorted names of the accounts' groups.
 func GroupsOfEach(ctx context.Context, q db.Querier, accountIDs []string) (map[string][]string, error) {
 	type membership struct{ account, group string }
 	list, args := db.In(accountIDs, 1)

@@ -47,8 +47,8 @@ func (r Role) isKnown() bool { return slices.Contains(Roles(), r) }
 // IsNew reports whether programs of schema version 17 and earlier can't read the role.
 func (r Role) IsNew() bool { return r == Auditor || r == HelpDesk }
 
-// SetRole changes the account's role. For a role that [Role.IsNew], the caller calls cluster.Use
-// afterwards, in the same transaction.
+// SetRole changes the account's role. If [Role.IsNew] is true for the role, the caller must call
+// cluster.Use afterwards, in the same transaction.
 func SetRole(ctx context.Context, tx *db.Tx, id string, role Role) error {
 	if !role.isKnown() {
 		return fmt.Errorf("there is no role %q", string(role))

@@ -155,7 +155,7 @@ func (s *server) fillEvents(req *page.Request, a account.Account, data *accountP
 // aboutOwner are sentences in the third person, for events whose sentence on the Activity tab
 // addresses the owner.
 var aboutOwner = map[audit.Kind]*locale.Message{
-	audit.RoleChanged:  nil, // has a name; see eventMessage
+	audit.RoleChanged:  nil, // its sentence names the role; see eventMessage
 	audit.EmailRefused: locale.Say("admin.event.email_refused"),
 	audit.MailGivenUp:  locale.Say("admin.event.mail_given_up"),
 	audit.MailDropped:  locale.Say("admin.event.mail_dropped"),
@@ -179,8 +179,8 @@ func eventMessage(e audit.Event) *locale.Message {
 	return said
 }
 
-// actorMessage returns who caused the event, or nil for the owner. names has the names of
-// administrators that were read before.
+// actorMessage returns who caused the event, or nil for the owner. names maps the ids of
+// administrators to the names that were read before; actorMessage adds those that it reads.
 func (s *server) actorMessage(ctx context.Context, e audit.Event, names map[string]string) (*locale.Message, error) {
 	switch e.Actor {
 	case audit.ByOwner:

@@ -22,7 +22,7 @@ import (
 // audit log keeps it for as long as the event.
 const maxReason = 200
 
-// action is a change of an account. Its page is at the account's path and its name.
+// action is a change of an account. Its page is at the account's path, followed by the action's name.
 type action struct {
 	name   string
 	do     access.Action
@@ -39,7 +39,7 @@ type action struct {
 	make func(s *server, ctx context.Context, by manage.Actor, a account.Account, form page.Form) (link secret.Text, err error)
 }
 
-// actions are all of them, in the order of their buttons. Nothing destructive comes first.
+// actions are all actions, in the order of their buttons. Nothing destructive comes first.
 var actions = []action{
 	{
 		name: "end-sessions", do: access.EndSessions, title: locale.Say("admin.end_sessions"), means: locale.Say("admin.end_sessions.means"), done: locale.Say("admin.end_sessions.done"),
@@ -104,7 +104,7 @@ var actions = []action{
 	},
 }
 
-// Errors that the page of an action answers with its form.
+// Errors after which the page of an action shows its form again.
 var (
 	errNoReason   = errors.New("no reason was given")
 	errLongReason = errors.New("the reason is too long")
@@ -235,7 +235,7 @@ func actionMessage(err error) *locale.Message {
 	return nil
 }
 
-// saying returns byMail, if there is such a sentence and mail is set up, and else text.
+// saying returns byMail if there is such a sentence and mail is set up. Otherwise it returns text.
 func (s *server) saying(text, byMail *locale.Message) *locale.Message {
 	if byMail != nil && s.Recovery.HasMail() {
 		return byMail

@@ -139,5 +139,5 @@ func (s *server) getStart(req *page.Request) error {
 	return nil
 }
 
-// now returns the time by which the pages tell what is over.
+// now returns the time by which the pages tell what has expired.
 func (s *server) now() time.Time { return s.Login.Clock() }

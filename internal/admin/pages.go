@@ -47,7 +47,7 @@ type accountPage struct {
 	Display        string // may be empty
 	Email          string // may be empty
 	Verified       bool   // Email is known to reach the owner
-	Refused        bool   // by the mail server
+	Refused        bool   // the mail server refused Email
 	Role           *locale.Message
 	Groups         []string
 	CreatedAt      time.Time
@@ -109,9 +109,9 @@ type actionPage struct {
 	URL       string // to which the form is submitted
 	Back      string // the account's page
 	Danger    bool
-	Roles     []roleChoice // for the role; else empty
+	Roles     []roleChoice // on the page that changes the role; otherwise empty
 	AsksName  bool         // the account's name must be typed
-	Typed     string       // as a name
+	Typed     string       // the name as typed
 	Reason    string       // as typed
 	MaxReason int
 	Error     *locale.Message

@@ -8,8 +8,8 @@ import (
 // route is one route, with the conditions for calling its handler.
 type route struct {
 	pattern string
-	do      access.Action      // the session's account may do it to some account
-	needs   access.Requirement // of the session
+	do      access.Action      // the session's account must be allowed to do it to some account
+	needs   access.Requirement // the session must meet it
 	handle  func(*page.Request) error
 }
 

@@ -43,7 +43,7 @@ const (
 	UnlockAsked          Kind = "unlock_asked"     // a link that lets a browser in, by mail
 	Unlocked             Kind = "unlocked"         // with a mailed link, which let a browser in
 	EmailAsked           Kind = "email_asked"      // a link to confirm an address
-	EmailRestored        Kind = "email_restored"   // by the owner of the former one
+	EmailRestored        Kind = "email_restored"   // by the owner of the former address
 	EmailVerified        Kind = "email_verified"   // by a link in a mail, or the word of an operator
 	EmailRefused         Kind = "email_refused"    // by the mail server
 	TwoFactorReset       Kind = "two_factor_reset" // Detail: [LinkShown] or [LinkMailed]
@@ -85,7 +85,7 @@ const (
 	WebhookDropped  Kind = "webhook_dropped"   // Detail: the notice's kind
 	MessagesRetried Kind = "messages_retried"  // Number: how many messages
 	ClockAccepted   Kind = "clock_accepted"    // Number: how many authenticators accept codes again
-	ClockWentBack   Kind = "clock_went_back"   // from a time that was never believed; Number: as of ClockAccepted
+	ClockWentBack   Kind = "clock_went_back"   // from a time that was never accepted; Number: as of ClockAccepted
 )
 
 // IsAlarming reports whether the event may be the act of an attacker. Pages mark it.
@@ -94,8 +94,8 @@ func (k Kind) IsAlarming() bool {
 		k == WrongCodesNoticed || k == PasswordSuspected
 }
 
-// IsCounted reports whether an event of this kind may stand for several within an
-// hour. Its Number then says for how many.
+// IsCounted reports whether one event of this kind may stand for several that happened within
+// an hour. The event's Number then says for how many.
 func (k Kind) IsCounted() bool { return k == SignInFailed || k == CodeReused || k == BackupCodeFailed }
 
 // Values of [Event.Actor].
@@ -145,9 +145,9 @@ type Event struct {
 	Seq int64  // the place in the chain, from 1; 0 until the event is sealed
 	MAC []byte // the signature that seals the event; see [Seal]
 
-	// notCanonical means that the row was changed to one that reads the same: AuthenticatorID,
-	// ActorID, ClientID or Reason is empty instead of NULL, or ID, AccountID or Kind is, on
-	// SQLite, a BLOB. A BLOB isn't equal to any text, so a search wouldn't find the event.
+	// notCanonical means that the row was changed to one that reads the same. Either one of
+	// AuthenticatorID, ActorID, ClientID and Reason is empty instead of NULL, or, on SQLite only, one
+	// of ID, AccountID and Kind is a BLOB. No text equals a BLOB, so a search wouldn't find the event.
 	notCanonical bool
 }
 
@@ -163,8 +163,8 @@ const (
 
 // Append adds the event in tx, so that the event is stored if and only if the change that it
 // reports is. It sets ID if it is empty, and ignores Seq and MAC. While a node runs a version
-// that would seal the event without ActorID, ClientID and Reason, it leaves these fields out, so
-// that the change doesn't fail. For an event with one of them, tx must use its tables in the
+// that would seal the event without ActorID, ClientID and Reason, Append leaves these fields out,
+// so that the change doesn't fail. If the event has one of them, tx must use its tables in the
 // order that [cluster.Use] demands.
 func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	if e.Outcome == "" {
@@ -282,12 +282,12 @@ func Newest(ctx context.Context, q db.Querier, n int) ([]Event, error) {
 	return all, nil
 }
 
-// page is the most events that one statement reads.
+// page is the largest number of events that one statement reads.
 const page = 1000
 
-// Each calls visit with every event at the time start or later: first the sealed ones in the
-// order of the chain, then those that are not sealed yet. It stops at an error of visit and
-// returns it.
+// Each calls visit with every event from the time start on: first the sealed events in the order
+// of the chain, then those that are not sealed yet. It stops at an error of visit and returns that
+// error.
 func Each(ctx context.Context, q db.Querier, start time.Time, visit func(Event) error) error {
 	shown := map[string]bool{} // ids of events that were visited before they were sealed
 	last := Event{Seq: math.MinInt64}
@@ -328,7 +328,7 @@ func Each(ctx context.Context, q db.Querier, start time.Time, visit func(Event) 
 	}
 }
 
-// sealedAfter returns up to n sealed events that come after one in the chain, in
+// sealedAfter returns up to n sealed events that follow the given event in the chain, in
 // order. Only an attacker can put two events at one place; sealedAfter returns both.
 func sealedAfter(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
 	all, err := db.All(ctx, q, `
@@ -343,8 +343,8 @@ func sealedAfter(ctx context.Context, q db.Querier, after Event, n int) ([]Event
 	return all, nil
 }
 
-// unsealedEvents returns up to n events that are not sealed yet and come after one in time,
-// oldest first.
+// unsealedEvents returns up to n events that are not sealed yet and are later than the given
+// event, oldest first.
 func unsealedEvents(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
 	at := db.At{Time: after.At}
 	if at.IsZero() {

@@ -7,10 +7,10 @@
 // audit_head), which [Verify] walks (verify.go, broken.go). [Prune] deletes the
 // oldest events and leaves a signed checkpoint (prune.go, table audit_checkpoints).
 //
-// The columns actor_id, client_id and reason came later. Events that have one of them are signed
-// for another purpose, with the three appended, so that older logs verify and a signature of one
-// form isn't valid for the other. The column sealed_form stops earlier versions from sealing such
-// an event without the three.
+// The columns actor_id, client_id and reason came later. The signature of an event that has one of
+// them covers all three and is made for another purpose. So older logs still verify, and a signature
+// of one form isn't valid for the other. The column sealed_form stops earlier versions from sealing
+// such an event without the three.
 //
 // Each key of the key ring has a MAC key of its own. The last event of the chain decides which
 // key seals the next one, on all nodes and whatever their rings hold. Only [HandOver], at a key

@@ -11,7 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// checkpoint replaces the events that retention deleted: all up to its head.
+// checkpoint replaces the events that retention deleted: all events up to its head.
 type checkpoint struct {
 	Head   Head
 	Events int64 // the number of events that were ever deleted
@@ -45,7 +45,7 @@ func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkp
 	return all, prev.checkCurrent(ring)
 }
 
-// lastCheckpoint returns the newest checkpoint and the one before; each is zero if it doesn't
+// lastCheckpoint returns the newest checkpoint and the one before it; each is zero if it doesn't
 // exist. It returns a [*Fault] if the newest isn't as it was signed.
 func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last, prev checkpoint, err error) {
 	newest, err := readCheckpoints(ctx, q, `ORDER BY seq DESC LIMIT 2`)
@@ -131,8 +131,8 @@ func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Ti
 }
 
 func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.Time) (Head, int, error) {
-	// The lock keeps a hand-over out: the checkpoint must be signed with the key of
-	// the head.
+	// The lock prevents a [HandOver] meanwhile: the checkpoint must be signed with the key
+	// of the head.
 	end, err := lockHead(ctx, tx)
 	if err != nil {
 		return Head{}, 0, err

@@ -11,14 +11,14 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Batch is the most events that one transaction seals or prunes. SQLite has one
+// Batch is the largest number of events that one transaction seals or prunes. SQLite has one
 // writer, and a sign-in must not wait for it longer than a few milliseconds.
 const Batch = 200
 
 // Purposes of signatures. A signature for one purpose doesn't verify for another.
 const (
-	forEvent      = "audit event v1" // of one without ActorID, ClientID and Reason
-	forExtended   = "audit event v2" // of one with at least one of them
+	forEvent      = "audit event v1" // for an event without ActorID, ClientID and Reason
+	forExtended   = "audit event v2" // for an event with at least one of them
 	forCheckpoint = "audit checkpoint v1"
 )
 
@@ -40,7 +40,7 @@ func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
 }
 
 // Seal seals up to [Batch] events, oldest first, in one transaction. Each event gets the next
-// number, and a signature of the previous MAC, that number and the whole content of the event.
+// number, and a signature over the previous MAC, that number and the whole content of the event.
 // The key is the one that signed the head. It stays the same on all nodes, whatever their rings
 // hold, until [HandOver]. Seal returns the new head and how many events it sealed, which is 0 if
 // another node sealed at the same time.
@@ -88,12 +88,12 @@ func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
 	return signer, nil
 }
 
-// HandOver calls record, which appends the event of the rotation, and continues the chain under
-// the signer of the key that seals in ring. It does so in one transaction that locks the head, so
-// that no other node can seal in between; afterwards all nodes seal with that signer. It returns
-// a head that the new signer signed, for [secret.RotateKeys] to store in the ring. A ring with
-// that head accepts no later signature of an older key. If more than [Batch] events are unsealed,
-// the rest is sealed later.
+// HandOver calls record, which appends the event of the rotation, and then continues the chain with
+// the signer of ring's sealing key. It does so in one transaction that locks the head, so that no
+// other node can seal in between; afterwards all nodes seal with that signer. It returns a head
+// that the new signer signed, for [secret.RotateKeys] to store in the ring. A ring with that head
+// accepts no later signature of an older key. If more than [Batch] events are unsealed, the rest is
+// sealed later.
 func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, record func(*db.Tx) error) (head Head, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		old, err := lockHead(ctx, tx)
@@ -137,7 +137,7 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 		events[i].MAC = signer.Sign(events[i].purpose(), link(head, events[i]))
 		head = headOf(events[i])
 	}
-	// Of concurrent sealers one updates the head; the others don't seal.
+	// Of several concurrent sealers, only one updates the head. The others don't seal.
 	moved, err := db.Exec(ctx, tx, `UPDATE audit_head SET seq = $2, mac = $3 WHERE seq = $1`, old.Seq, head.Seq, head.MAC)
 	if err != nil || moved == 0 {
 		return Head{}, 0, err
@@ -163,7 +163,7 @@ func End(ctx context.Context, q db.Querier) (Head, error) {
 	return head, nil
 }
 
-// errNoHead: the record of the head was deleted.
+// errNoHead means that the record of the head was deleted.
 var errNoHead = errors.New("the record of the head is gone; see \"sallyport audit verify\"")
 
 const selectHead = `SELECT seq, mac FROM audit_head`
@@ -171,7 +171,7 @@ const selectHead = `SELECT seq, mac FROM audit_head`
 // readHead returns the record of the head, or [errNoHead].
 func readHead(ctx context.Context, q db.Querier) (Head, error) { return queryHead(ctx, q, selectHead) }
 
-// lockHead is [readHead], and also locks the record until tx ends.
+// lockHead is like [readHead], and also locks the record until tx ends.
 func lockHead(ctx context.Context, tx *db.Tx) (Head, error) {
 	return queryHead(ctx, tx, selectHead+` FOR NO KEY UPDATE`)
 }

@@ -44,8 +44,8 @@ type Report struct {
 
 // Verify walks the chain from the last checkpoint to its head. It returns a [*Fault]
 // if the log isn't as it was sealed. want is a head from the server's log, or zero. If
-// it isn't zero, that event must be in the chain: this alone detects that the end was
-// cut off together with the record of the head. Verify may run beside a server that
+// it isn't zero, that event must be in the chain: only this check detects that the end
+// was cut off together with the record of the head. Verify may run beside a server that
 // seals and prunes.
 func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, want Head) (Report, error) {
 	for {
@@ -57,7 +57,7 @@ func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, want Head) (Re
 		if fault := (*Fault)(nil); !errors.As(err, &fault) {
 			return report, err
 		}
-		// A server may have pruned meanwhile. Verify the rest of the chain then.
+		// If a server has pruned meanwhile, verify what is left of the chain.
 		again, err2 := checkpoints(ctx, q, ring)
 		if err2 != nil {
 			return Report{}, err2

@@ -37,8 +37,8 @@ var Kinds = []Kind{Password, TOTP, BackupCode, WebAuthn, Passkey}
 
 // Limits on an account's confirmed authenticators.
 const (
-	// MaxTOTP is low because a guessed code is compared with all of them whose codes have its
-	// length, so each one raises the chance of a guess.
+	// MaxTOTP is low because a guessed code is compared with every TOTP authenticator whose codes
+	// have the same length, so each of them raises the chance of a guess.
 	MaxTOTP = 5
 	// MaxWebAuthn keeps the list readable for its owner. It isn't a limit on guessing, since a
 	// WebAuthn credential can't be guessed.
@@ -58,7 +58,7 @@ func limitOf(k Kind) int {
 	}
 }
 
-// PendingLife is the time to complete an enrolment. Its secret is deleted afterwards.
+// PendingLife is the time to complete an enrolment. A pending one is deleted afterwards.
 const PendingLife = 15 * time.Minute
 
 // maxPending limits the pending enrolments of one session.
@@ -199,8 +199,8 @@ func readOne(ctx context.Context, q db.Querier, query string, args ...any) (Auth
 	return all[0], nil
 }
 
-// CreatePending starts an enrolment in a session. Past the limit it removes the session's
-// oldest pending ones. The kind is [TOTP] or [WebAuthn].
+// CreatePending starts an enrolment in a session. If the session then has too many pending
+// enrolments, it removes the oldest. The kind is [TOTP] or [WebAuthn].
 func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, kind Kind, now time.Time) (Authenticator, error) {
 	if limitOf(kind) == 0 {
 		return Authenticator{}, fmt.Errorf("an account can't enrol an authenticator of kind %q", kind)
@@ -261,7 +261,7 @@ func PurgePending(ctx context.Context, tx *db.Tx) error {
 }
 
 // RemoveFuturePending removes the pending enrolments that are dated after latest, since the clock
-// was ahead when they began. They would stay open for too long.
+// was ahead when they began. Otherwise they would stay open for too long.
 func RemoveFuturePending(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL AND created_at > $1`, db.At{Time: latest})
 	if err != nil {

@@ -60,12 +60,12 @@ func has(proofs []Proof, kind Kind) bool {
 
 // maxAhead is how far in the future the time of a proof may be. Every node uses its estimate of
 // the reference clock, and the errors of these estimates are smaller. A time further ahead comes
-// from a clock that was wrong. It would stay fresh until the right clock passes its date, so it
-// doesn't count.
+// from a clock that was wrong. The proof would stay fresh until the right clock passes that time,
+// so it doesn't count.
 const maxAhead = clock.Slack
 
-// Since returns the proofs that were made at the time earliest or later. It drops proofs that are
-// dated more than 90 s after now. Callers that ask for the age of a proof must use it.
+// Since returns the proofs that are dated neither before earliest nor more than 90 s after now.
+// Callers that ask for the age of a proof must use it.
 func Since(proofs []Proof, earliest, now time.Time) []Proof {
 	var fresh []Proof
 	for _, p := range proofs {
@@ -76,7 +76,7 @@ func Since(proofs []Proof, earliest, now time.Time) []Proof {
 	return fresh
 }
 
-// Merge returns the proofs of old and newer. A newer proof replaces an old one of the same
+// Merge returns the proofs in old and in newer. A newer proof replaces an old one of the same
 // authenticator, even if one is a [WebAuthn] proof and the other a [Passkey] proof: what an
 // authenticator proved last counts. Its arguments stay unchanged.
 func Merge(old, newer []Proof) []Proof {

@@ -24,7 +24,7 @@ const (
 	// changed files and asks a CA for what is missing.
 	WatchEvery = time.Minute
 
-	// expiryNotice is how long before a certificate expires the log and /readyz warn.
+	// expiryNotice is how long before a certificate's end the log and /readyz begin to warn.
 	// For a short life it is a quarter of the life, since tools renew earlier than that.
 	expiryNotice = 14 * 24 * time.Hour
 
@@ -35,7 +35,7 @@ const (
 // Settings say which hosts need certificates and where those come from.
 type Settings struct {
 	Hosts  []string // the hosts whose TLS ends here, the portal's first
-	Others []string // hosts that get a certificate too if a pair is for them
+	Others []string // hosts that need no certificate, but get one if a pair is for them
 	Pairs  []Pair   // empty if a CA issues the certificates
 	CA     *CA      // nil if they come from files
 }
@@ -60,7 +60,7 @@ type Fault struct {
 // Faults is the error of faulty files. It has all faults and is never empty.
 type Faults []Fault
 
-// Error returns the faults, a line each.
+// Error returns the faults, one on each line.
 func (f Faults) Error() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {

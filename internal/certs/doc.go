@@ -12,6 +12,6 @@
 // client that names a host gets that host's certificate, or a TLS alert if the host has no
 // certificate, and never the certificate of another host.
 //
-// Only that job asks the CA, never a connection: strangers could use up what the
-// CA grants.
+// Only that job asks the CA, never a connection: otherwise strangers could use up
+// what the CA grants.
 package certs

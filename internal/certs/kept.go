@@ -14,9 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/durable"
 )
 
-// keptCertificates implements [autocert.Cache] with a file, of mode 0600, for the key of
-// the CA account and for each certificate with its key. Unlike [autocert.DirCache] it
-// writes files durably.
+// keptCertificates implements [autocert.Cache]. It has one file for the key of the CA account and
+// one for each certificate with its key, all of mode 0600. Unlike [autocert.DirCache], it writes
+// files durably.
 type keptCertificates struct {
 	dir string
 	log *slog.Logger
@@ -52,7 +52,7 @@ func (k keptCertificates) Delete(_ context.Context, name string) error {
 	return err
 }
 
-// path returns a path below the directory for any name: the CA influences names.
+// path returns a path that is below the directory whatever the name is: the CA influences names.
 func (k keptCertificates) path(name string) string {
 	return filepath.Join(k.dir, filepath.Clean("/"+name))
 }

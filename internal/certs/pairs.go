@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// maxPEM is the most bytes read from a file, far more than a chain of certificates has.
+// maxPEM is the maximum number of bytes read from a file, far more than a chain of certificates has.
 const maxPEM = 1 << 20
 
-// readPairs reads the files and returns a certificate for each host of the settings, and
-// for the other hosts if a pair is for them. The error is [Faults].
+// readPairs reads the files and returns a certificate for each host in settings.Hosts, and for
+// each host in settings.Others that a pair is for. The error is [Faults].
 func readPairs(settings Settings) (hostCertificates, error) {
 	var pairs []*tls.Certificate
 	var faults Faults
@@ -51,8 +51,8 @@ func readPairs(settings Settings) (hostCertificates, error) {
 	return read, faults.orNil()
 }
 
-// readPair reads one pair. With an error it returns the name of the faulty setting,
-// "cert" or "key". The error never quotes the key.
+// readPair reads one pair. If it returns an error, name is that of the faulty setting, "cert" or
+// "key". The error never quotes the key.
 func readPair(pair Pair) (one *tls.Certificate, name string, err error) {
 	cert, _, err := readPEM(pair.Cert)
 	if err != nil {

@@ -151,7 +151,7 @@ func (c accountRemove) confirm(r *run, a account.Account) error {
 	return readConfirmation(r.streams.In, a.Name)
 }
 
-// readConfirmation reads a line and returns an error unless it is name.
+// readConfirmation reads a line and returns an error unless the line is name.
 func readConfirmation(in io.Reader, name string) error {
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && err != io.EOF {

@@ -1,8 +1,8 @@
 package cli
 
-// Commands that issue a link to another user's account. Where mail is configured, the link is
-// mailed to the account's address, and the operator sees it only on demand: a link that opens an
-// account is worth as much as its password.
+// The commands in this file issue a link to another user's account. If mail is configured, the link
+// is mailed to the account's address, and the operator sees it only on demand: a link that opens an
+// account is worth as much as the account's password.
 
 import (
 	"errors"
@@ -26,7 +26,7 @@ type showLink struct {
 // byMail reports whether the command mails its link.
 func (s showLink) byMail(portal *server.Portal) bool { return portal.Recovery.HasMail() && !s.ShowLink }
 
-// handOver ends the advice on a link that wasn't mailed.
+// handOver is the end of the advice that is given if a link wasn't mailed.
 const handOver = "or give the link to the owner yourself: add --show-link"
 
 // explainUnmailed adds advice to err if err says why no link was mailed to the account, and

@@ -44,7 +44,7 @@ type accountRow struct {
 	EmailState   string     `json:"email_state,omitempty"`   // confirmed, unconfirmed, refused
 	Role         string     `json:"role"`                    // as [account.Role.Name] returns it
 	State        string     `json:"state"`                   // enabled, disabled, invited
-	InvitedUntil *time.Time `json:"invited_until,omitempty"` // nil: the invitation's link has expired
+	InvitedUntil *time.Time `json:"invited_until,omitempty"` // nil: not invited, or the link has expired
 	TwoFactor    bool       `json:"two_factor"`
 }
 
@@ -63,9 +63,9 @@ func (a accountRow) stateInWords() string {
 	}
 }
 
-// listAccounts writes all accounts. Its number of statements depends on the number of pages,
-// not of accounts: it reads at once which accounts have two-factor authentication on, which
-// have a password, and which an invitation.
+// listAccounts writes all accounts. The number of its statements depends on the number of pages,
+// not on that of accounts: for all accounts at once, it reads which have two-factor authentication
+// on, which have a password, and which have an invitation.
 func listAccounts(ctx context.Context, q db.Querier, to *listWriter, now time.Time) error {
 	on, err := authenticator.Owners(ctx, q)
 	if err != nil {
@@ -127,7 +127,7 @@ type accountShow struct {
 type accountDetail struct {
 	accountRow
 	DisplayName     string                `json:"display_name,omitempty"`
-	EmailRefusedAt  *time.Time            `json:"email_refused_at,omitempty"` // by the mail server
+	EmailRefusedAt  *time.Time            `json:"email_refused_at,omitempty"` // when the mail server refused Email
 	CreatedAt       time.Time             `json:"created_at"`
 	PasswordSetAt   *time.Time            `json:"password_set_at,omitempty"`
 	Groups          []string              `json:"groups"`

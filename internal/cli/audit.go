@@ -22,7 +22,7 @@ type auditCommands struct {
 	Verify auditVerify `cmd:"" help:"Check that nobody changed the log. If somebody did, print what was changed, with exit code 1." example:"sallyport audit verify --head 812:6f0c…"`
 }
 
-// maxEventList is the most events that "audit list" prints; "audit export" has no limit.
+// maxEventList is the maximum number of events that "audit list" prints; "audit export" has no limit.
 const maxEventList = 10_000
 
 type auditList struct {

@@ -87,7 +87,7 @@ type exitStatus int
 
 // Main runs the command and returns its exit code.
 func Main(args []string, streams Streams, environ []string) (code int) {
-	// Ctrl-C and SIGTERM, which service managers send, end the command in order.
+	// Ctrl-C and SIGTERM, which service managers send, end the command in an orderly way.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -120,8 +120,8 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 		return exitUsage
 	}
 	r := &run{Context: ctx, streams: streams, environ: environ, configPaths: configPaths, configFile: findConfig(c.Config, environ, configPaths)}
-	// The command isn't run through the parser, whose model of all commands would then stay in
-	// the memory of a server for as long as it runs.
+	// Don't run the command through the parser: the parser's model of all commands would then stay
+	// in the memory of a server for as long as the server runs.
 	command := parsed.Selected().Target.Interface().(interface{ Run(*run) error })
 	if err := command.Run(r); err != nil {
 		var faults config.Faults
@@ -191,8 +191,8 @@ func (r *run) printWarnings(cfg config.Config) {
 	}
 }
 
-// logger returns a logger to standard error. Its lines are JSON objects or, if format says
-// so or standard error is a terminal, text.
+// logger returns a logger to standard error. Its lines are text if format is [config.LogText], or
+// if format is [config.LogAuto] and standard error is a terminal. Otherwise they are JSON objects.
 func (r *run) logger(level slog.Leveler, format config.LogFormat) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == config.LogText || format == config.LogAuto && isTerminal(r.streams.Err) {
@@ -211,7 +211,7 @@ func (r *run) openPortal() (*server.Portal, error) {
 	return r.withReferenceClock(server.OpenExisting(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
 }
 
-// openOrCreatePortal is openPortal, but creates a missing portal.
+// openOrCreatePortal is like openPortal, but creates a missing portal.
 func (r *run) openOrCreatePortal() (*server.Portal, error) {
 	cfg, err := r.readConfig()
 	if err != nil {

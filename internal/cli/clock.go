@@ -26,7 +26,7 @@ type clockState struct {
 	LeaptAheadTo  *time.Time `json:"leapt_ahead_to,omitempty"`
 	Database      *time.Time `json:"database,omitempty"` // PostgreSQL's clock, if this machine's differs
 	Codes         string     `json:"codes"`              // taken, refused
-	codesReason   string     // text after codes
+	codesReason   string     // text that is printed after Codes
 }
 
 func (c clockShow) Run(r *run) error {

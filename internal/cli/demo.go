@@ -101,10 +101,10 @@ browser doesn't, add this line to /etc/hosts, or run the demo with --shared-host
 	return err
 }
 
-// config returns the configuration of a demo with its files in dir and its panel at this
-// address. It ignores the environment and the operator's configuration: a demo must not
-// touch the data of a real portal. The configuration is a file in dir, so that other commands
-// find the demo by it.
+// config returns the configuration of a demo, with the demo's files in dir and its panel at the
+// address panel. It ignores the environment and the operator's configuration: a demo must not touch
+// the data of a real portal. It writes the configuration to a file in dir, so that other commands
+// can be run on the demo.
 func (c demoCommand) config(dir, panel string) (config.Config, error) {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -126,8 +126,8 @@ func (c demoCommand) config(dir, panel string) (config.Config, error) {
 	return config.Load(file, nil)
 }
 
-// demoMails returns the directory into which the demo writes mails. It exists before the first one,
-// so that the link to it works.
+// demoMails returns the directory into which the demo writes mails. The directory exists before the
+// first mail, so that the link to it works.
 func demoMails(dir string) string { return filepath.Join(dir, "mails") }
 
 // demoPassword returns a random password of 80 bits that is easy to type.

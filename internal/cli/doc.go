@@ -8,7 +8,7 @@
 // find.go decides which configuration file is in force. Only serve, demo, init and restore may
 // create a portal; every other command works on the one that the configuration names, and fails
 // if it doesn't exist. Commands change the database directly. They need no running server, and
-// one that runs sees a change with its next statement. A command that adds, changes or removes
+// a running server sees a change with its next statement. A command that adds, changes or removes
 // something writes an audit event with the actor "command line".
 //
 // Standard output is for results, which scripts may read: lists are tables, or one JSON

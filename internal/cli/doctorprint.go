@@ -65,8 +65,8 @@ func printFixes(b *strings.Builder, f doctor.Finding) {
 	}
 }
 
-// writeWrapped writes text in lines of at most reportWidth bytes. Each begins with indent,
-// and all but the first with two spaces more. A longer word stays whole.
+// writeWrapped writes text in lines of at most reportWidth bytes. Each line begins with indent,
+// and each but the first with two more spaces. A word that is longer than a line stays whole.
 func writeWrapped(b *strings.Builder, indent, text string) {
 	line := ""
 	for _, word := range strings.Fields(text) {
@@ -102,7 +102,7 @@ func tally(report doctor.Report) string {
 }
 
 // The JSON form of a report. Programs read it: fields and ids may be added, but the meaning
-// of one must not change.
+// of a field or an id must not change.
 type (
 	doctorReport struct {
 		At       time.Time       `json:"at"`  // UTC

@@ -109,7 +109,7 @@ func (r *run) adviseOnOwnerAs(err error, me string) {
 	}
 	path, owner, mode := ownerOf(denied.Path)
 	switch {
-	case !isBelow(path, r.dataDir): // data_dir doesn't exist, or this user may not search its parent
+	case !isBelow(path, r.dataDir): // data_dir doesn't exist, or this user has no permission to search its parent
 		fmt.Fprintf(r.streams.Err, "%s belongs to %s, so %s can't make or enter %s. If %s runs the server, run as root: install -d -m 0700 -o %s %s\n", path, owner, me, r.dataDir, me, me, r.dataDir)
 	case owner == me: // the mode or a mount option denies access
 		fmt.Fprintf(r.streams.Err, "%s belongs to %s, who runs this command, and has mode %#o. Check the mode, and how the file system is mounted.\n", path, me, mode)
@@ -134,8 +134,9 @@ func absolute(path string) string {
 }
 
 // ownerOf returns the owner and mode of path. If this user can't see path, found is the
-// nearest folder above it that this user can see. A file of root's that another user's own
-// group may read, such as the configuration that packages install, counts as that user's.
+// nearest folder above it that this user can see. If root owns a file, and a group with the name
+// of another user may read it, as in the case of the configuration that packages install, owner is
+// that user.
 func ownerOf(path string) (found, owner string, mode fs.FileMode) {
 	found, info := nearestVisible(path)
 	stat, ok := info.Sys().(*syscall.Stat_t)

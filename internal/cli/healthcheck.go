@@ -81,7 +81,7 @@ func getFromListener(ctx context.Context, cfg config.Config, page string) (statu
 		return 0, "", err
 	}
 	req.Host = public.Host
-	resp, err := transport.RoundTrip(req) // unlike a client, it follows no redirect
+	resp, err := transport.RoundTrip(req) // unlike an http.Client, a transport follows no redirect
 	if err != nil {
 		return 0, "", err
 	}

@@ -21,8 +21,8 @@ const (
 	// fixed indent.
 	minText = 20
 
-	// maxName is the widest name with its text beside it. The text of a wider name begins
-	// on the next line.
+	// maxName is the greatest width of a name that has its text beside it. The text of a wider
+	// name begins on the next line.
 	maxName = 28
 )
 
@@ -46,8 +46,8 @@ func widthOf(w io.Writer) int {
 	return defaultWidth
 }
 
-// helpText returns the help of a node, wrapped to width columns. Longer words and the
-// example stay whole.
+// helpText returns the help of a node, wrapped to width columns. Words that are longer than a line
+// and the example stay whole.
 func helpText(node *kong.Node, width int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: %s\n\n", usageLine(node))

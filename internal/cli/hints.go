@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// synonyms are the names of commands in other programs, by which operators look for ours.
-// Where several are listed, the first that exists is meant.
+// synonyms maps the names that commands have in other programs, by which operators look for ours,
+// to our names. If several are listed, the first that exists is meant.
 var synonyms = map[string][]string{
 	"create": {"add"}, "new": {"add"}, "delete": {"remove", "revoke"}, "rm": {"remove", "revoke"}, "ls": {"list"},
 	"password": {"set-password"}, "passwd": {"set-password"}, "email": {"set-email"},

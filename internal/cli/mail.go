@@ -20,7 +20,7 @@ type mailTest struct {
 	Address string `arg:"" help:"The address to send the mail to."`
 }
 
-// Run sends one mail at once, past the queue. It doesn't open the portal.
+// Run sends one mail at once, without the queue. It doesn't open the portal.
 func (c mailTest) Run(r *run) error {
 	cfg, err := r.existingConfig()
 	if err != nil {

@@ -25,11 +25,11 @@ type queuedMessage struct {
 	ID        string    `json:"id"`
 	Kind      string    `json:"kind"`              // mail, webhook
 	Account   string    `json:"account,omitempty"` // name, or id if the account is gone
-	Address   string    `json:"address,omitempty"` // missing: the account's
+	Address   string    `json:"address,omitempty"` // missing: the account's address
 	Refused   bool      `json:"refused,omitempty"` // the mail server refused the account's address before
 	Topic     string    `json:"topic"`
 	State     string    `json:"state"` // waiting, sending
-	More      int       `json:"more"`  // how many others it stands for
+	More      int       `json:"more"`  // how many other messages it stands for
 	Created   time.Time `json:"created"`
 	Due       time.Time `json:"due"`
 	GivesUp   time.Time `json:"gives_up"`
@@ -102,8 +102,8 @@ func rowOfMessage(m outbox.Message, owner account.Account, now time.Time) queued
 	return row
 }
 
-// accountOf returns the account with an id. If it is gone, its name is the id. It keeps the accounts
-// in known.
+// accountOf returns the account with an id. If the account is gone, accountOf returns an account whose
+// name is the id. It keeps the accounts that it has read in known.
 func accountOf(r *run, portal *server.Portal, known map[string]account.Account, id string) (account.Account, error) {
 	if a, ok := known[id]; ok || id == "" {
 		return a, nil

@@ -5,9 +5,9 @@ import (
 	"os"
 )
 
-// notifyReady tells systemd that the server has bound its addresses and is about to answer, so
-// that "systemctl start" returns then and no sooner (sd_notify(3), Type=notify). It has no effect
-// without a service manager that asks for it.
+// notifyReady tells systemd that the server has bound its addresses and is about to answer.
+// "systemctl start" returns only then (sd_notify(3), Type=notify). notifyReady has no effect
+// unless a service manager asks to be told.
 func notifyReady() error {
 	socket := os.Getenv("NOTIFY_SOCKET")
 	if socket == "" {

@@ -78,7 +78,7 @@ type passRow struct {
 	From      string     `json:"from,omitempty"`    // empty: any address
 	Until     time.Time  `json:"until"`
 	LastUsed  *time.Time `json:"last_used,omitempty"`
-	MadeBy    string     `json:"made_by"` // owner, command line
+	MadeBy    string     `json:"made_by"` // "owner" or "command line"
 	ownerName string
 }
 

@@ -38,8 +38,8 @@ func (p passwordInput) read(r *run) (string, error) {
 	return typed, nil
 }
 
-// explainPassword adds to the error of a refused password what a password must be, in the
-// words of the portal's pages.
+// explainPassword adds to err, the error of a refused password, what a password must be. It uses
+// the words of the portal's pages.
 func explainPassword(portal *server.Portal, err error) error {
 	var common *password.CommonError
 	switch {

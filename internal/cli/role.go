@@ -26,9 +26,9 @@ func (c accountRole) Run(r *run) error {
 	})
 }
 
-// warnIfNoAdministrator prints a warning if the command changed the only enabled administrator,
-// so that there is none any more. before is the account before the change. No page can make such
-// a change.
+// warnIfNoAdministrator prints a warning if the command's change of an account has left no enabled
+// administrator. The parameter before is the account as it was before that change. No page can
+// make such a change.
 func warnIfNoAdministrator(r *run, portal *server.Portal, before account.Account) error {
 	if before.Role != account.Administrator {
 		return nil

@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// sampleHeaderTime is how long the gateway, its only client, may take to send headers.
+// sampleHeaderTime is how long the sample panel's only client, the gateway, may take to send
+// headers.
 const sampleHeaderTime = 10 * time.Second
 
 //go:embed samplepanel.html
@@ -18,7 +19,7 @@ var samplePage string
 
 // samplePanel returns the demo's panel: the control panel of a streaming server, which has
 // no sign-in of its own. It trusts the identity headers of the gateway, like a real panel
-// that only the gateway can reach. Its page links to portal, a URL.
+// that only the gateway can reach. portal is the URL to which its page links.
 func samplePanel(portal string) http.Handler {
 	page := template.Must(template.New("").Parse(samplePage)) // a test covers it
 	start := time.Now()
@@ -57,8 +58,8 @@ type sampleServer struct {
 	Viewers             int
 }
 
-// sampleServers returns invented servers. Their numbers of viewers change with the time that
-// the panel has run.
+// sampleServers returns invented servers. Their numbers of viewers depend on running, the time
+// that the panel has run.
 func sampleServers(running time.Duration) []sampleServer {
 	n := int(running / (2 * time.Second))
 	return []sampleServer{

@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/server"
 )
 
-// servingMemory is the memory that the server needs besides that for hashing passwords:
-// for 2,000 connections at once and for garbage, in bytes.
+// servingMemory is the memory in bytes that the server needs for 2,000 connections at once and
+// for garbage. The memory for hashing passwords is added to it.
 const servingMemory = 96 << 20
 
 type serveCommand struct {
@@ -71,8 +71,8 @@ func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 	return nil
 }
 
-// garbagePercent is the default of GOGC. The heap in use is about 3 MB, and with Go's own
-// default of 100 the collector would take a tenth of the CPU time of forward-auth.
+// garbagePercent replaces Go's default for GOGC, which is 100. The heap in use is only about 3 MB,
+// so with 100 the collector would take a tenth of the CPU time of forward-auth.
 const garbagePercent = 350
 
 // limitMemory sets a soft memory limit, near which the collector runs more often. Each

@@ -34,8 +34,8 @@ func (c accountVerify) Run(r *run) error {
 	})
 }
 
-// States of an email address. Mails reach the owner at a confirmed one; the mail server refuses mails
-// to a refused one.
+// States of an email address. Mails to a confirmed address reach the owner. The mail server
+// refuses mails to a refused address.
 const (
 	emailConfirmed   = "confirmed"
 	emailUnconfirmed = "unconfirmed"
@@ -54,7 +54,7 @@ func emailStateOf(a account.Account) string {
 	return emailUnconfirmed
 }
 
-// emailInWords returns the address, with its state if mails don't reach the owner.
+// emailInWords returns the address, and says if the mail server refuses mails to it.
 func (a accountRow) emailInWords() string {
 	if a.EmailState == emailRefused {
 		return a.Email + " (refused)"

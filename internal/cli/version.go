@@ -9,11 +9,11 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// version is the newest release in CHANGELOG.md. Builds of later commits have it too, and
-// another revision.
+// version is the newest release in CHANGELOG.md. Builds of later commits have the same version
+// and another revision.
 const version = "0.1.0"
 
-// maxRevision is as much of a revision as git needs to find the commit.
+// maxRevision is how many digits of a revision are printed: enough for git to find the commit.
 const maxRevision = 12
 
 type versionCommand struct{}
@@ -38,14 +38,14 @@ func printVersion(out io.Writer) error {
 	if built := buildRevision(debug.ReadBuildInfo()); built != "" {
 		text += " (" + built + ")"
 	}
-	// Go's version matters too: TLS, HTTP and certificates are its standard library's.
+	// Go's version matters too: TLS, HTTP and the checks of certificates are in its standard library.
 	_, err := fmt.Fprintln(out, text, runtime.Version())
 	return err
 }
 
 // buildRevision returns the revision that the binary was built from, followed by ", changed" if
-// the working tree differed from it. It returns "" if Go recorded no revision, as in a container,
-// whose build has no repository.
+// the working tree differed from it. It returns "" if Go recorded no revision, as for a container
+// image, which is built without the repository.
 func buildRevision(info *debug.BuildInfo, ok bool) string {
 	if !ok {
 		return ""

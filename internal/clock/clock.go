@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// tolerance is how far behind the mark a clock may be: the three steps, of 30 s or more, for
-	// which a code is right. If a clock is set back by less, the same codes are right as before,
-	// and the clocks of nodes differ by less.
+	// tolerance is how far behind the mark a clock may be. A code is right for three steps of 30 s
+	// or more, so the same codes are right after a clock was set back by less than that. The
+	// clocks of nodes differ by less, too.
 	tolerance = 90 * time.Second
 
 	// maxLeap is the most that the mark moves at once. A clock that jumps ahead for
@@ -24,19 +24,19 @@ const (
 	// the clocks with which nodes write times differ by less.
 	Slack = tolerance
 
-	// steady is how long a clock must run evenly after a leap before it is
-	// believed. An operator or a time server corrects a wrong clock sooner.
+	// steady is how long a clock must run evenly after a leap before the leap is
+	// believed. An operator or a time server corrects a wrong clock sooner than that.
 	steady = time.Hour
 
-	// MoveEvery is the interval at which callers should call [Mark.Move]. A server
-	// that starts with its clock set back can lose this much of the tolerance.
+	// MoveEvery is the interval at which callers should call [Mark.Move]. The stored mark
+	// may be this much too early when a server starts with its clock set back.
 	MoveEvery = 10 * time.Second
 )
 
 // State is what the database knows about the time.
 type State struct {
 	HighWater time.Time // the latest time that was believed; zero if none was stored yet
-	LeaptAt   time.Time // the time to which the clock leapt, while it isn't believed; else zero
+	LeaptAt   time.Time // the time to which the clock leapt; zero unless a leap isn't believed yet
 	seenAt    time.Time // the latest time since that leap
 	version   int64
 }
@@ -56,7 +56,7 @@ func (s State) IsAhead(now time.Time) bool {
 	return !s.HighWater.IsZero() && now.Sub(s.HighWater) > maxLeap
 }
 
-// Capped returns now, but at most 10 minutes past the mark.
+// Capped returns the time now, but at most 10 minutes past the mark.
 func (s State) Capped(now time.Time) time.Time {
 	if s.IsAhead(now) {
 		return s.HighWater.Add(maxLeap)
@@ -64,10 +64,10 @@ func (s State) Capped(now time.Time) time.Time {
 	return now
 }
 
-// Believed returns the time to use for budgets when the clock shows now. It is now unless now is
-// too far from the mark: a leap must neither end a window early nor record an attempt in the
-// future. After a leap that isn't believed yet, it is the mark plus the time since the leap, so
-// that short waits end.
+// Believed returns the time to use for budgets when the clock shows now. It returns now itself,
+// unless that is too far from the mark: a leap must neither end a window early nor record an
+// attempt in the future. After a leap that isn't believed yet, it returns the mark plus the time
+// since the leap, so that short waits end.
 func (s State) Believed(now time.Time) time.Time {
 	if s.Behind(now) > 0 {
 		return s.HighWater
@@ -81,14 +81,14 @@ func (s State) Believed(now time.Time) time.Time {
 	return s.HighWater.Add(max(0, now.Sub(s.LeaptAt)))
 }
 
-// isAnotherLeap reports whether the leap by which now is past the mark began since the
-// last move.
+// isAnotherLeap reports whether the time now is past the mark because of a leap since the
+// last [Mark.Move].
 func (s State) isAnotherLeap(now time.Time) bool {
 	return s.LeaptAt.IsZero() || s.wentBack(now) || now.Sub(s.seenAt) > maxLeap
 }
 
-// markPlusRunTime returns the mark plus the time that servers ran since the leap, less
-// than an hour, but at most now.
+// markPlusRunTime returns the mark plus the time that servers have run since the leap,
+// which is less than an hour. If that sum is later than now, it returns now.
 func (s State) markPlusRunTime(now time.Time) time.Time {
 	if mark := s.HighWater.Add(s.seenAt.Sub(s.LeaptAt)); mark.Before(now) {
 		return mark
@@ -140,10 +140,10 @@ type Mark struct {
 	// Reference returns the time that moves the mark: the database's on PostgreSQL,
 	// so that nodes agree, else the server's own.
 	Reference func(context.Context) (time.Time, error)
-	// WentBack, unless it is nil, is called when the reference clock is set back, fully or in
-	// part, after a forward leap that was never believed. [Mark.Move] calls it in its
-	// transaction, on one node only, each time the clock goes back. now is the clock's time, or
-	// the mark if the clock is behind it. Stored times after now were written during the leap.
+	// WentBack, if not nil, is called by [Mark.Move] each time the reference clock is set back,
+	// fully or in part, after a forward leap that was never believed. The call is in Move's
+	// transaction, and on one node only. The argument now is the clock's time, or the mark if the
+	// clock is behind the mark. Stored times after now were written during the leap.
 	WentBack func(ctx context.Context, tx *db.Tx, now time.Time) error
 }
 
@@ -167,7 +167,7 @@ func (m *Mark) Trusted(ctx context.Context, own func() time.Time) (now time.Time
 }
 
 // Ahead returns how far own is ahead of the reference clock; negative if it is behind.
-// It assumes that the answer is from the middle of the wait for it.
+// It assumes that the reference clock was read in the middle of the wait for the answer.
 func (m *Mark) Ahead(ctx context.Context, own func() time.Time) (time.Duration, error) {
 	asked := own()
 	reference, err := m.Reference(ctx)

@@ -16,12 +16,12 @@ const (
 	// with a wrong clock would make the server's clock look wrong.
 	minOffsets = 3
 
-	// noticed is how far a node's clock may differ from the database's unreported.
+	// noticed is how far a node's clock may differ from the database's without a report.
 	// Time servers keep both much closer.
 	noticed = 5 * time.Second
 
-	// astray is how far they may differ before the node refuses codes: the shortest step
-	// of a code. Past it, one node would accept codes that all others refuse.
+	// astray is how far these two clocks may differ before the node refuses codes: the shortest
+	// step of a code. With a greater difference, one node would accept codes that all others refuse.
 	astray = 30 * time.Second
 
 	// minStep is how far a clock must go back between two observations to count as
@@ -34,8 +34,8 @@ const (
 	bootTimeLife = 100 * time.Millisecond
 
 	// maxDrift is how far the wall clock may move from the monotonic clock during that
-	// time. Past it, the machine has slept or its clock was set, so the kernel is read
-	// again at once.
+	// time. If it moves further, the machine has slept or its clock was set, so the kernel's
+	// clock is read again at once.
 	maxDrift = 10 * time.Millisecond
 )
 
@@ -46,15 +46,15 @@ const (
 type Watch struct {
 	// running returns how long the machine has run; see [Watch.SetRunning].
 	running  atomic.Pointer[func() time.Duration]
-	bootTime atomic.Pointer[bootTime] // the latest reading of it
+	bootTime atomic.Pointer[bootTime] // the latest reading of the kernel's clock
 
 	mu          sync.Mutex
 	offsets     []offset  // one for each authenticator, the newest last
 	began       time.Time // the first observation
 	last        time.Time // the last observation
 	setsBack    int
-	lastEven    reading // the last one that the mark doesn't contradict, or else the first
-	behindSince reading // of the first comparison that found the clock behind the mark
+	lastEven    reading // the last one that wasn't too far past the mark, or else the first
+	behindSince reading // at the comparison that first found the clock behind the mark
 	isBehind    bool
 
 	latest atomic.Pointer[comparison]
@@ -83,13 +83,13 @@ type offset struct {
 	ahead         time.Duration
 }
 
-// Accepted records how far the phone of an authenticator is ahead of the server, as an accepted
-// code has shown, in whole steps of a code.
+// Accepted records how far the phone with an authenticator is ahead of the server. An accepted
+// code has shown this, in whole steps of the code.
 func (w *Watch) Accepted(authenticator string, ahead time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// Keep one offset for each authenticator, so that a phone with a wrong clock that
-	// signs in often counts once.
+	// Keep one offset for each authenticator, so that a phone with a wrong clock counts once
+	// even if it signs in often.
 	w.offsets = slices.DeleteFunc(w.offsets, func(o offset) bool { return o.authenticator == authenticator })
 	w.offsets = append(w.offsets, offset{authenticator, ahead})
 	if over := len(w.offsets) - maxOffsets; over > 0 {
@@ -98,7 +98,7 @@ func (w *Watch) Accepted(authenticator string, ahead time.Duration) {
 }
 
 // Offset returns the median of the times by which phones are ahead of the server; 0
-// with fewer than three phones. Times can be compared where steps can't: those of two
+// with fewer than three phones. It compares times, not steps, since the steps of two
 // authenticators may differ in length.
 func (w *Watch) Offset() time.Duration {
 	w.mu.Lock()
@@ -175,9 +175,9 @@ func (w *Watch) Ahead() time.Duration {
 	return 0
 }
 
-// Reference returns the reference clock's time when this server's clock shows now. It
-// is the reference at the last comparison plus the time since, by a clock that can't be
-// set. Before the first comparison it is now.
+// Reference returns the reference clock's time when this server's clock shows now: its
+// time at the last comparison plus the time since then, by a clock that can't be set.
+// Before the first comparison it returns now.
 func (w *Watch) Reference(now time.Time) time.Time {
 	c := w.latest.Load()
 	if c == nil {
@@ -186,8 +186,8 @@ func (w *Watch) Reference(now time.Time) time.Time {
 	return c.at.wall.Add(w.since(c, now) - c.ahead)
 }
 
-// since returns the time from the comparison to now, by a clock that can't be set. It
-// includes the machine's sleep, during which the database's clock ran.
+// since returns the time from the comparison c to now, by a clock that can't be set. That
+// time includes the machine's sleep, during which the database's clock ran.
 func (w *Watch) since(c *comparison, now time.Time) time.Duration {
 	return w.read(now, c.began).running - c.at.running
 }
@@ -220,11 +220,11 @@ func (w *Watch) Leapt() time.Duration {
 }
 
 // SetRunning replaces the kernel's clock by a function that returns how long the machine
-// has run. Without it, a time that has no monotonic reading, as times in tests, is used
-// as that clock.
+// has run. Without such a function, a time that has no monotonic reading, as in tests,
+// stands for that clock itself.
 func (w *Watch) SetRunning(running func() time.Duration) { w.running.Store(&running) }
 
-// read returns the reading at now in a process that began at began.
+// read returns the reading at the time now. began is the time of the first observation.
 func (w *Watch) read(now, began time.Time) reading {
 	wall := now.Round(0)
 	switch {
@@ -243,8 +243,8 @@ type bootTime struct {
 	running time.Duration
 }
 
-// canExtend reports whether a bootTime still holds after so much time has passed by the
-// monotonic clock and by the wall clock.
+// canExtend reports whether a bootTime can still be extended. Since its reading, the
+// monotonic clock has advanced by passed, and the wall clock by wallPassed.
 func canExtend(passed, wallPassed time.Duration) bool {
 	return passed.Abs() < bootTimeLife && (wallPassed-passed).Abs() < maxDrift
 }

@@ -14,7 +14,7 @@ import (
 // over soon from a dead one.
 const leasePauses = 3
 
-// Cluster runs the jobs of one server among the servers on a database. It is safe for
+// Cluster runs the jobs of one of the servers that share a database. It is safe for
 // concurrent use.
 type Cluster struct {
 	DB   *db.DB
@@ -27,15 +27,15 @@ type Cluster struct {
 
 // Job is work that a server does again and again.
 type Job struct {
-	Name    string                      // in the log, and of its lease
+	Name    string                      // for the log and for the job's lease
 	Every   time.Duration               // the pause between two runs
 	Alone   bool                        // one node at a time runs it, for all
 	AtStart bool                        // the first run is at once, not after a pause
 	Run     func(context.Context) error // its error is logged
 }
 
-// Run runs all jobs side by side, each after its pause, until ctx ends and the
-// runs under way have returned.
+// Run runs all jobs side by side, each at its interval, until ctx ends. It returns once
+// the runs under way have returned.
 func (c *Cluster) Run(ctx context.Context, jobs []Job) {
 	var running sync.WaitGroup
 	for _, job := range jobs {
@@ -72,9 +72,10 @@ func (c *Cluster) once(ctx context.Context, job Job) {
 	}
 }
 
-// Alone calls work under the lease of that name. If another node has the lease, it returns
-// nil. every is the pause between two runs. It is for jobs that check first whether there
-// is work, since taking a lease is a write; other jobs set [Job.Alone].
+// Alone takes the lease with the given name and calls work. If another node has the lease, it
+// only returns nil. The parameter every is the pause between two runs. Alone is for jobs that
+// first check whether there is anything to do, since taking a lease is a write; other jobs set
+// [Job.Alone].
 func (c *Cluster) Alone(ctx context.Context, lease string, every time.Duration, work func(context.Context) error) error {
 	now, err := c.Reference(ctx)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Lease gives holder the lease of that name until now + life, unless the lease of another holder
-// lasts, and reports whether it did. A holder renews its lease by calling Lease again. The clocks
-// of nodes may differ, so a lease only saves work; work that must happen once needs a condition
-// of its own. A lease that would end later than now + 2 life was taken by a clock that has been
-// set back since, and is ignored.
+// Lease gives holder the lease with the given name until now + life, and reports whether it did.
+// It doesn't while another holder's lease lasts. A holder renews its lease by calling Lease again.
+// The clocks of nodes may differ, so a lease only saves work; work that must happen once needs a
+// condition of its own. A lease that would end later than now + 2*life is ignored: it was taken by
+// a clock that has been set back since.
 func Lease(ctx context.Context, d *db.DB, name, holder string, life time.Duration, now time.Time) (held bool, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		n, err := db.Exec(ctx, tx, `

@@ -16,10 +16,11 @@ type Node struct {
 	Keys []string // the ids of the keys in its ring; ids contain no spaces
 }
 
-// Report records that a node is alive, has these keys and knows the words of this program. The
+// Report records that the node n is alive, has its keys and knows the words of this program. The
 // report is valid for life by the database's clock, which nodes and commands share. SQLite has no
-// clock; there, own is used. If the database has become one for newer programs only, Report
-// returns an error that wraps [db.ErrTooOld] and makes no record; the node must stop then.
+// clock; there the report is valid for life by own, the time of this process. If only newer
+// programs can use the database by now, Report records nothing and returns an error that wraps
+// [db.ErrTooOld]; the node must stop then.
 func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.Time) error {
 	now, err := d.Clock(ctx, own)
 	if err != nil {

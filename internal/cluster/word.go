@@ -14,7 +14,7 @@ import (
 // words that it knows. See [Use].
 type Word struct {
 	Name    string // without spaces
-	Version int64  // of the schema: the lowest of a program that knows the word
+	Version int64  // the lowest schema version of a program that knows the word
 }
 
 // Audit2: audit events have an actor's id, a client's id and a reason, which their seals cover.
@@ -45,8 +45,9 @@ var ErrNotYet = errors.New("some nodes run an earlier version, which doesn't kno
 // Use may lock the row of the table schema. Before the call, tx must have read or changed every
 // table that it uses afterwards; see [db.LockUsable].
 func Use(ctx context.Context, tx *db.Tx, w Word) error {
-	// Check also if older programs can't start any more: version 12 and earlier didn't check
-	// the schema when they reported, so a node that was frozen may have become live again.
+	// This check is needed even if older programs can't start any more: programs of version 12
+	// and earlier don't check the schema when they report, so a frozen node may have become live
+	// again.
 	if err := checkAllKnow(ctx, tx, w); err != nil {
 		return err
 	}
@@ -54,8 +55,8 @@ func Use(ctx context.Context, tx *db.Tx, w Word) error {
 	if err != nil || since >= w.Version {
 		return err
 	}
-	// An older node that reports meanwhile waits for the end of tx, and then learns that it is
-	// too old; or it reported before tx had the lock, and tx now finds its report.
+	// From the lock on, an older node that reports waits for the end of tx, and then learns that
+	// it is too old. If it reported before the lock, the check after the lock finds its report.
 	if err := db.LockUsable(ctx, tx); err != nil {
 		return err
 	}
@@ -87,7 +88,8 @@ func checkAllKnow(ctx context.Context, tx *db.Tx, w Word) error {
 	return nil
 }
 
-// known returns the names of all words of this program, as a report has them.
+// known returns the names of all words of this program in the form of a report: separated by
+// spaces.
 func known() string {
 	var names []string
 	for _, w := range words {

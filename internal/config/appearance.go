@@ -61,13 +61,15 @@ func contrast(a, b Color) float64 {
 const leastContrast = 4.5
 
 // The page backgrounds with the least contrast to links, --soft in app.css. Text on an
-// accent is white on light pages and nearly black on dark ones, so its contrast is greater.
+// accent is white on light pages and nearly black on dark ones, so its contrast to the accent
+// is greater.
 const (
 	lightBackground Color = "#eef1f6"
 	darkBackground  Color = "#1e232d"
 )
 
-// checkAccent adds a fault for each accent with too little contrast, and if only one is set.
+// checkAccent adds a fault for each accent with too little contrast, and a fault if only one
+// of the two accents is set.
 func checkAccent(c Config, fault func(err error, keys ...string)) {
 	light, dark := c.Accent.Light, c.Accent.Dark
 	switch {
@@ -95,7 +97,7 @@ func checkContrast(accent, background Color, scheme, way string) error {
 }
 
 // readable returns the accent if its contrast to the background is sufficient. Otherwise it
-// mixes the accent with as little black or white as makes it so.
+// mixes the accent with just enough black or white.
 func readable(accent, background Color) Color {
 	toward := 0.0
 	if background.luminance() < 0.5 {
@@ -174,7 +176,7 @@ func checkPNG(content []byte) error {
 	return nil
 }
 
-// checkSVG returns an error unless content is a whole SVG document without scripts and
+// checkSVG returns an error unless content is a whole SVG document that has neither scripts nor
 // entity definitions. Browsers run no script in an SVG that an <img> element shows, so the
 // check isn't what protects users; but a logo with a script is probably a mistake.
 func checkSVG(content []byte) error {

@@ -32,12 +32,12 @@ type Config struct {
 	MetricsListen string `yaml:"metrics_listen"`
 
 	// RedirectListen is the address and port of a listener that redirects browsers from
-	// http to https and answers the CA of tls.acme. Both expect it at port 80 of the
-	// public address. It needs tls. Empty: off.
+	// http to https and answers the CA of tls.acme. Browsers and the CA expect it at port 80
+	// of the public address. It needs tls. Empty: off.
 	RedirectListen string `yaml:"redirect_listen"`
 
-	// TLS sets where the certificates come from with which Sallyport terminates TLS:
-	// from files or from a CA. If neither is set, a proxy must terminate TLS.
+	// TLS is the source of the certificates with which Sallyport terminates TLS: files
+	// or a CA. If neither is set, a proxy must terminate TLS.
 	TLS struct {
 		// Certificates are pairs of files. A host gets the first pair with a
 		// certificate for it. The hosts of public_url and of each panel with an upstream need one.
@@ -112,7 +112,7 @@ type Config struct {
 	OperatorContact Contact `yaml:"operator_contact"`
 
 	// TrustedProxies are the addresses of trusted proxies: Sallyport uses their forwarding
-	// headers. A bare address is a prefix of its whole length. By default no address is trusted.
+	// headers. An address without a prefix length is one proxy. By default no address is trusted.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
 	Session struct {
@@ -140,9 +140,9 @@ type Config struct {
 		Enroll Enroll `yaml:"enroll"`
 	} `yaml:"two_factor"`
 
-	// Policy is what is asked of the accounts in some groups, whatever panels require: at most 100
-	// items. Of an account's groups the strictest item counts. An item can only ask for more than
-	// two_factor and the panels do.
+	// Policy says what is asked of the accounts in some groups, whatever panels require: at most 100
+	// items. If several items are about an account's groups, the strictest counts. An item can
+	// only ask for more than two_factor and the panels do.
 	Policy []Policy `yaml:"policy"`
 
 	// SiteTimeZone is the time zone of dates in mails, and of those in policy.
@@ -177,8 +177,8 @@ type Config struct {
 		CA string `yaml:"ca"`
 		// Events are the types of events that are sent. Empty: all.
 		Events []string `yaml:"events"`
-		// Networks are those in which the receiver may be besides the Internet: private,
-		// loopback or link-local. To them alone the URL may be http.
+		// Networks are private, loopback or link-local networks in which the receiver may be. A
+		// receiver on the Internet needs none. Only for a receiver in one of them may the URL be http.
 		Networks []Network `yaml:"networks"`
 	} `yaml:"webhook"`
 
@@ -228,17 +228,17 @@ type Config struct {
 	Panels []Panel `yaml:"panels"`
 }
 
-// Policy is what is asked of the accounts in some groups.
+// Policy is one item of Config.Policy: what is asked of the accounts in its groups.
 type Policy struct {
-	// Groups are the groups that the item is about; "*" alone stands for every account.
+	// Groups are the groups that the item is about. The list ["*"] stands for every account.
 	Groups []string `yaml:"groups"`
 
-	// TwoFactor is how firmly two-factor authentication is asked: off, observe, nudge or
+	// TwoFactor is how firmly two-factor authentication is asked for: off, observe, nudge or
 	// required. It must be set.
 	TwoFactor Asked `yaml:"two_factor"`
 
-	// From is the day from whose start on it is required, in the time zone of SiteTimeZone.
-	// Absent: at once.
+	// From is the day at whose start the requirement begins, in the time zone of SiteTimeZone.
+	// Absent: it begins at once.
 	From Date `yaml:"from,omitempty"`
 
 	// Methods are the kinds of authenticators that count. Absent: all.
@@ -277,12 +277,12 @@ type Panel struct {
 	// Absent: the host of upstream.
 	UpstreamName string `yaml:"upstream_name,omitempty"`
 
-	// UpstreamFingerprint is the SHA-256 of the only certificate that is accepted of an
-	// https upstream, in hexadecimal, with or without colons. The certificate's names,
-	// dates and issuer aren't checked then.
+	// UpstreamFingerprint is the SHA-256 of the only certificate that is accepted from an
+	// https upstream, in hexadecimal, with or without colons. If it is set, the certificate's
+	// names, dates and issuer aren't checked.
 	UpstreamFingerprint Fingerprint `yaml:"upstream_fingerprint,omitempty"`
 
-	// AnswerWithin is how long the upstream may take until the headers of its answer: a
+	// AnswerWithin is how long the upstream may take to send the headers of its answer: a
 	// second to a day. Absent: two minutes.
 	AnswerWithin Duration `yaml:"answer_within,omitempty"`
 
@@ -333,7 +333,7 @@ type Rule struct {
 	Preflight bool `yaml:"preflight,omitempty"`
 }
 
-// Default returns the configuration in which no key is set.
+// Default returns the configuration that applies if no key is set.
 func Default() Config {
 	c := Config{
 		PublicURL: Origin{Scheme: "http", Host: "127.0.0.1:9091"},

@@ -43,12 +43,12 @@ func (s schema) add(v reflect.Value, prefix string) {
 	}
 }
 
-// isGroup reports whether the text of a type is a group of keys.
+// isGroup reports whether a value of type t is written as a group of keys.
 func isGroup(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-// isGroups reports whether the text of a type is a list of groups of keys.
+// isGroups reports whether a value of type t is written as a list of groups of keys.
 func isGroups(t reflect.Type) bool { return t.Kind() == reflect.Slice && isGroup(t.Elem()) }
 
 func (s schema) has(key string) bool {
@@ -109,7 +109,8 @@ func (s schema) hint(prefix, name string) string {
 	return "; the keys here are " + strings.Join(s.below(prefix), ", ")
 }
 
-// didYouMean returns a question with the most similar of names, or "" without a similar one.
+// didYouMean returns a question that suggests the most similar key of names, or "" if no key is
+// similar.
 func didYouMean(name string, names map[string]string) string {
 	const maxTypos = 2 // at a greater distance, it is probably another word
 	best, similar := maxTypos+1, ""
@@ -230,7 +231,7 @@ func describe(n *yaml.Node) string {
 // in the file and in the environment.
 func assign(field reflect.Value, text string) error {
 	switch to := field.Addr().Interface().(type) {
-	case *netip.Prefix: // UnmarshalText of netip.Prefix accepts no bare addresses, and prefixes that parsePrefix refuses
+	case *netip.Prefix: // its own UnmarshalText refuses bare addresses, and accepts prefixes that parsePrefix refuses
 		prefix, err := parsePrefix(text)
 		if err != nil {
 			return err

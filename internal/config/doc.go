@@ -3,7 +3,7 @@
 // and key.
 //
 // [Config] (config.go) documents every key. [Load] (load.go) reads the file and the environment.
-// These files have its parts:
+// These files have the parts of Load:
 //
 //	syntax.go       says what to change after an error of the YAML parser
 //	decode.go       stores a value in its field, whose type checks it: values.go, origin.go,

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// inQuotes is the part of a message that names the quotes of [isQuoted].
+// inQuotes is the part of a message that says that a value [isQuoted].
 const inQuotes = "has quotes around it, which no shell removed"
 
 // isQuoted reports whether text is in one pair of quotes. Files for docker and podman
@@ -19,9 +19,9 @@ func isQuoted(text string) bool {
 	return n > 1 && (text[0] == '"' || text[0] == '\'') && strings.IndexByte(text[1:], text[0]) == n-2
 }
 
-// shellNotation returns what in a path only a shell would interpret, and what to write in its
-// place. It returns "" for another path, and for one that begins with "./", which says that the
-// rest is meant literally.
+// shellNotation checks a path for notation that only a shell would interpret. It returns what is
+// wrong with the path and what to do, or "" if the path has none. A path that begins with "./" is
+// meant literally.
 func shellNotation(path string) (what, advice string) {
 	switch {
 	case isQuoted(path):
@@ -34,8 +34,8 @@ func shellNotation(path string) (what, advice string) {
 }
 
 // checkLiteral returns an error for a path in the notation of a shell, such as "~/data", unless a
-// file or directory with this literal name exists. Such a path works, and a corrected one would
-// lead to other data; [Config.Warnings] reports it.
+// file or directory with this literal name exists. If it exists, the path works, and a corrected
+// path would lead to other data; [Config.Warnings] reports such a path.
 func checkLiteral(path string) error {
 	what, advice := shellNotation(path)
 	if _, err := os.Stat(path); what == "" || !errors.Is(err, fs.ErrNotExist) {

@@ -228,14 +228,14 @@ func (l *loader) readYAML() {
 	}
 }
 
-// readMapping assigns the keys of a mapping. Their whole names begin with prefix and must
-// be in keys.
+// readMapping assigns the keys of a mapping. Their full names begin with prefix and must be in
+// the schema keys.
 func (l *loader) readMapping(keys schema, mapping *yaml.Node, prefix string) {
 	seen := map[string]int{}
 	for i := 0; i < len(mapping.Content); i += 2 {
 		name, value := mapping.Content[i], mapping.Content[i+1]
 		if !isName(name) {
-			// The fault doesn't repeat it: it may be a secret without its key.
+			// The fault doesn't repeat the name, which may be a secret without its key.
 			l.fault(Fault{Source: l.file.path, Line: name.Line}, "this isn't a key; write lines such as key: value")
 			continue
 		}
@@ -313,7 +313,7 @@ func (l *loader) checkMode(field reflect.Value, place Fault) {
 // variable more than once, the last one counts, as in [os/exec.Cmd].
 func (l *loader) readEnvironment(environ []string) {
 	keys := map[string]string{}
-	var inFileOnly []string // names that variables would have for keys of the file only
+	var inFileOnly []string // the variables' names for the keys that only the file can set
 	for key, field := range l.keys.field {
 		if isGroups(field.Type()) {
 			inFileOnly = append(inFileOnly, variableName(key))

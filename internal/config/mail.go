@@ -43,8 +43,8 @@ var (
 	errMailPassword = errors.New("must not contain a password: write it to a file that only Sallyport's user can read, and name that file in mail.password_file")
 )
 
-// UnmarshalText accepts an smtps or smtp URL of a user, a host and a port, of which user and port
-// may be absent; "file:" and a directory; or empty text.
+// UnmarshalText accepts an smtps or smtp URL that consists of a host and, optionally, a user and a
+// port; "file:" and a directory; or empty text.
 func (m *MailServer) UnmarshalText(text []byte) error {
 	*m = MailServer{}
 	if len(text) == 0 {
@@ -83,7 +83,8 @@ func (m *MailServer) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// setDir accepts a path, and the form file:///path of an absolute one.
+// setDir sets Dir to path, the text after "file:". An absolute path may have "//" before it, as in
+// file:///path.
 func (m *MailServer) setDir(path string) error {
 	if rest, ok := strings.CutPrefix(path, "//"); ok {
 		if !strings.HasPrefix(rest, "/") {
@@ -157,7 +158,7 @@ func (a *MailAddress) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the form of mail headers, or "".
+// String returns the address in the form that mail headers use, or "".
 func (a MailAddress) String() string {
 	switch {
 	case a.Address == "":

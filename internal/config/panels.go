@@ -74,7 +74,7 @@ func checkPanels(c Config, isSet func(key string) bool, fault func(err error, ke
 	}
 }
 
-// withUpstream returns the configuration with the settings for which upstream is short.
+// withUpstream returns c with the settings that upstream stands for: shared_host and a panel.
 func withUpstream(c Config, fault func(err error, keys ...string)) Config {
 	if c.Upstream == (Upstream{}) {
 		return c
@@ -223,8 +223,8 @@ func checkRules(list string, rules []Rule, isSet func(key string) bool, fault fu
 	}
 }
 
-// checkPath returns an error for a path of which panels may accept another spelling too. A
-// rule wouldn't match that spelling.
+// checkPath returns an error for a path that panels may accept in another spelling too. A rule
+// wouldn't match that spelling.
 func checkPath(path string) error {
 	switch {
 	case path == "":
@@ -252,8 +252,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// checkOrder returns an error if earlier, the path of rule i, covers path, the path of a later
-// rule: that rule would never apply.
+// checkOrder returns an error if a later rule with the given path would never apply, because the
+// path of rule i, called earlier here, covers it.
 func checkOrder(earlier, path string, i int) error {
 	switch {
 	case path == earlier:

@@ -9,15 +9,15 @@ import (
 // mostPolicies is how many items the list of policies can show clearly.
 const mostPolicies = 100
 
-// everybody stands in a list of groups for all accounts.
+// everybody, in a list of groups, stands for all accounts.
 const everybody = "*"
 
-// Asked is how firmly two-factor authentication is asked of accounts. "" is not a valid value.
+// Asked is how firmly accounts are asked for two-factor authentication. "" is not a valid value.
 type Asked string
 
 const (
 	AskedOff      Asked = "off"      // not at all
-	AskedObserve  Asked = "observe"  // those without it are counted
+	AskedObserve  Asked = "observe"  // accounts without it are counted
 	AskedNudge    Asked = "nudge"    // a page after the sign-in recommends it
 	AskedRequired Asked = "required" // it is required
 )
@@ -102,8 +102,8 @@ func checkPolicy(c Config, isSet func(key string) bool, fault func(err error, ke
 	}
 }
 
-// checkPolicyGroup returns an error for a group of an item that isn't a group's name. The item
-// may have everybody as its only group.
+// checkPolicyGroup returns an error unless group is a group's name or [everybody]. The list groups
+// has all groups of the item that group is in; beside everybody it may have no other group.
 func checkPolicyGroup(groups []string, group string) error {
 	if group != everybody {
 		return checkGroup(group)

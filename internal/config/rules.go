@@ -28,7 +28,7 @@ const (
 	shortestAudit = Duration(day)
 
 	// leastMinLength is the least length that NIST SP 800-63B-4 allows for a password with
-	// a second factor. mostMinLength is the length that verifiers must at least accept.
+	// a second factor. mostMinLength is a length that every verifier must accept.
 	leastMinLength = 8
 	mostMinLength  = 64
 

@@ -7,8 +7,8 @@ const redacted = "[redacted]"
 // Secret is text that fmt, slog, JSON and YAML print as "[redacted]", or as "" if it is
 // empty. Its zero value is empty.
 type Secret struct {
-	// A pointer, since fmt calls no methods on values in unexported fields of a struct.
-	// Of a pointer it prints the address only.
+	// text is a pointer, since fmt calls no methods on values in unexported fields of a struct.
+	// For a pointer, fmt prints only the address.
 	text *string
 }
 

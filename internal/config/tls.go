@@ -27,7 +27,7 @@ type Pair struct {
 // TerminatesTLS reports whether Sallyport terminates TLS itself.
 func (c Config) TerminatesTLS() bool { return len(c.TLS.Certificates) > 0 || c.TLS.ACME.AcceptTerms }
 
-// ACMEDir returns the directory of the ACME account's key and of the CA's certificates.
+// ACMEDir returns the directory of the ACME account's key and of the certificates from the CA.
 func (c Config) ACMEDir() string { return c.inDataDir("acme") }
 
 var errNoTerms = errors.New("has no effect until tls.acme.accept_terms is true: read the CA's terms of service, then write true there")

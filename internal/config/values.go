@@ -21,8 +21,8 @@ const day = 24 * time.Hour
 // Duration is a [time.Duration] that may be written with days: 45m, 12h, 7d, 1d12h.
 type Duration time.Duration
 
-// UnmarshalText accepts whole days, a text for [time.ParseDuration], or the one followed by
-// the other. It accepts no signs.
+// UnmarshalText accepts whole days such as 7d, a text for [time.ParseDuration], or days followed
+// by such a text. It accepts no signs.
 func (d *Duration) UnmarshalText(text []byte) error {
 	fault := fmt.Errorf("%s isn't a duration; write it like 12h or 7d", quote(string(text)))
 	days, rest, found := strings.Cut(string(text), "d")
@@ -73,7 +73,7 @@ type KeyRing struct {
 	Directory  string // the directory of credentials, $CREDENTIALS_DIRECTORY; set by [Load]
 }
 
-// maxCredential is the greatest length of a file name, which the name of a credential is.
+// maxCredential is the greatest length of a credential's name, which is a file name.
 const maxCredential = 255
 
 // UnmarshalText accepts "credential:" and a name, or empty text.
@@ -102,7 +102,7 @@ func (k KeyRing) String() string {
 // MarshalText returns k.String().
 func (k KeyRing) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// AgeRecipients returns the recipients as age takes them.
+// AgeRecipients returns the recipients in the form that package age takes.
 func AgeRecipients(of []Recipient) ([]age.Recipient, error) {
 	var all []age.Recipient
 	for _, one := range of {
@@ -170,7 +170,7 @@ type Enroll string
 
 const (
 	EnrollAnyone Enroll = "anyone" // a session with a fresh password
-	EnrollTicket Enroll = "ticket" // and a one-time link
+	EnrollTicket Enroll = "ticket" // such a session and a one-time link
 )
 
 // UnmarshalText accepts the texts of the constants.
@@ -287,12 +287,12 @@ func (f *LogFormat) UnmarshalText(text []byte) error {
 	return oneOf(f, string(text), LogAuto, LogText, LogJSON)
 }
 
-// oneOf sets *to to the choice that is equal to text.
-func oneOf[T ~string](to *T, text string, choices ...T) error {
+// oneOf sets *value to the choice that is equal to text. It returns an error if there is none.
+func oneOf[T ~string](value *T, text string, choices ...T) error {
 	var names []string
 	for _, choice := range choices {
 		if text == string(choice) {
-			*to = choice
+			*value = choice
 			return nil
 		}
 		names = append(names, string(choice))

@@ -46,7 +46,7 @@ func (w *WebhookURL) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// URL returns the URL, or nil.
+// URL returns the URL, or nil if it isn't set.
 func (w WebhookURL) URL() *url.URL {
 	if w.Origin == (Origin{}) {
 		return nil
@@ -69,11 +69,11 @@ func (w WebhookURL) String() string {
 // MarshalText returns w.String().
 func (w WebhookURL) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
 
-// Network is a network with receivers of webhooks.
+// Network is a network in which the receiver of a webhook may be.
 type Network netip.Prefix
 
-// Least lengths of a [Network]: those of the largest private ones, 10.0.0.0/8 and fc00::/7.
-// A shorter one could only be meant to turn the check of addresses off.
+// Least prefix lengths of a [Network]: those of the largest private networks, 10.0.0.0/8 and
+// fc00::/7. A shorter prefix could only be meant to turn the check of addresses off.
 const (
 	leastNetwork4 = 8
 	leastNetwork6 = 7

@@ -21,7 +21,7 @@ type batching struct {
 	time time.Duration // the age past which a batch accepts no more changes
 
 	// slow is the time past which a change no longer makes other writers wait: they
-	// begin another batch. Zero means never, since SQLite has one writer.
+	// begin another batch. Zero means that they always wait, as on SQLite, which has one writer.
 	slow time.Duration
 	// queueTime is the longest wait for the write lock. Zero sets no limit.
 	queueTime time.Duration
@@ -37,8 +37,8 @@ type batching struct {
 // errUndone is the error of a batch that was rolled back before its commit.
 var errUndone = fmt.Errorf("%w: the transaction was undone", ErrUnavailable)
 
-// batch is a transaction that several writers share. A savepoint undoes a change that
-// fails, and that change alone. Later changes see the earlier ones as if each had been
+// batch is a transaction that several writers share. If a change fails, a savepoint
+// undoes only that change. Later changes see the earlier ones as if each had been
 // committed. If the commit fails, every writer of the batch gets its error, even one
 // whose change was refused because of what an earlier change wrote.
 type batch struct {
@@ -214,8 +214,8 @@ func (l *writeLock) acquire(ctx context.Context) (*batch, error) {
 }
 
 // handOver gives the lock, and b if it isn't nil, to the first writer in the
-// queue, and reports whether there was one. If the queue is empty, a nil b
-// releases the lock; otherwise the caller keeps both lock and batch.
+// queue, and reports whether there was one. If the queue is empty and b is nil, it
+// releases the lock. If the queue is empty and b isn't nil, the caller keeps both.
 func (l *writeLock) handOver(b *batch) (handedOver bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

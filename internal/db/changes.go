@@ -36,10 +36,11 @@ type changes struct {
 }
 
 // OnChange sets the function that invalidates the caller's cache. [DB.Write]
-// calls it before it returns, and [DB.Watch] for the changes of other processes,
-// with the id of each account, session or pass whose rows changed, or with "" if
-// any row may have changed. A second call replaces the function. callback must
-// be safe for concurrent use and must not use the database.
+// calls callback before it returns, and [DB.Watch] calls it for the changes of
+// other processes. The argument is the id of an account, session or pass whose
+// rows changed, or "" if any row may have changed. A second call of OnChange
+// replaces the function. callback must be safe for concurrent use and must not
+// use the database.
 func (d *DB) OnChange(callback func(id string)) { d.changes.callback.Store(&callback) }
 
 func (c *changes) report(ids ...string) {
@@ -74,7 +75,8 @@ func (t *Tx) Changed(id string) {
 }
 
 // Watch reports the changes of other processes until ctx ends or it loses the
-// connection; then call it again. [DB.Current] returns true only while it runs.
+// connection. In the latter case call it again: [DB.Current] returns true only
+// while Watch runs.
 func (d *DB) Watch(ctx context.Context, now func() time.Time) error {
 	return d.engine.watch(ctx, d, now)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // connectError says why a connection failed. pgx's text names the user and the
-// database and quotes the server; connectError names the servers alone.
+// database and quotes the server; connectError names only the servers.
 type connectError struct {
 	hosts  string // hosts and ports
 	reason string

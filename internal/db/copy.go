@@ -90,9 +90,9 @@ func (d *DB) CloseToMove(ctx context.Context) error {
 	return nil
 }
 
-// copyBeforeMigration writes a copy of the SQLite file beside it before a
-// migration changes the schema from this version, so that an operator can go
-// back to the older binary (F12). The operator deletes the copy.
+// copyBeforeMigration writes a copy of the SQLite file into the same directory,
+// so that an operator can go back to the older binary after a migration (F12).
+// version is the schema's before the migration. The operator deletes the copy.
 func copyBeforeMigration(ctx context.Context, d *DB, version int64) error {
 	path, err := d.Path()
 	if err != nil {

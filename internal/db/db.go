@@ -140,10 +140,10 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 var ErrWouldWait = errors.New("another transaction has the lock")
 
 // WriteTogether is [DB.Write] for frequent changes of which other nodes are notified
-// ([Tx.Changed]). On PostgreSQL, transactions with notifications commit one after the other, each
-// after its wait for a standby. So the changes that wait on this node share its next transaction,
-// as all changes do on SQLite. If one change fails or its context ends, only that change is
-// undone.
+// ([Tx.Changed]). On PostgreSQL, transactions with notifications commit one after the other, and
+// each may have to wait for a standby. So the changes that wait on this node share its next
+// transaction, as all changes do on SQLite. If one change fails or its context ends, only that
+// change is undone.
 //
 // A shared transaction holds the locks of all its changes until it ends. To prevent deadlocks,
 // change must follow these rules. It must begin with one lock that protects all rows that it
@@ -192,9 +192,9 @@ func poolOf(q Querier) *pool {
 // end at once, the second one may be dead too: it was being opened at that moment.
 const retries = 2
 
-// mayRetry reports whether err means that a connection of the pool q was dead, and the caller may
-// run a statement that changes nothing again. A statement inside a transaction must not run
-// again, so mayRetry returns false for a [*Tx].
+// mayRetry reports whether err means that a connection of the pool q was dead. If so, the caller
+// may repeat a statement that changes nothing. A statement inside a transaction must not be
+// repeated, so mayRetry returns false for a [*Tx].
 func mayRetry(q Querier, err error) bool {
 	p, ok := q.(*pool)
 	return ok && p.engine.mayRetry(p, err)

@@ -10,7 +10,7 @@ import (
 // and postgresEngine implement it. Everything else in this package, and every query
 // above it, is the same for both.
 type engine interface {
-	// text returns a query as the engine takes it. The queries are PostgreSQL's.
+	// text translates a query, which is written for PostgreSQL, for the engine.
 	text(query string) string
 	// prepare and prepareInTx return the prepared query, or nil if the caller should
 	// run its text.

@@ -9,8 +9,8 @@ import (
 // statements, which stay prepared.
 const inStep = 50
 
-// In returns a list of parameters for "column IN", which begins with $first, and their values.
-// Empty texts fill the list up, so column must have none.
+// In returns a list of parameters for use after "column IN", and their values. The number of the
+// first parameter is first. Empty texts fill the list up, so the column must not contain any.
 func In(values []string, first int) (list string, args []any) {
 	var places []string
 	for i := range max(1, (len(values)+inStep-1)/inStep) * inStep {

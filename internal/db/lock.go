@@ -5,7 +5,7 @@ import "errors"
 // ErrServed: another server runs on this SQLite file; only one may (F14).
 var ErrServed = errors.New("another sallyport serves this database; stop it first, or use PostgreSQL to run several nodes")
 
-// ServesOne reports whether one server at most works on the database, as on an
+// ServesOne reports whether at most one server works on the database, as on an
 // SQLite file (F14). On PostgreSQL any number of nodes do.
 func (d *DB) ServesOne() bool { return d.engine.servesOne() }
 

@@ -21,8 +21,8 @@ const migrationLock = 7_253_119_640
 // version that the schema has after the step.
 type migration struct {
 	version int64
-	// since is the oldest version whose binary can use this schema. A step that
-	// only adds lets nodes with the previous binary run on during an upgrade.
+	// since is the oldest version whose binary can use this schema. After a step that
+	// only adds, nodes with the previous binary can continue during an upgrade.
 	since      int64
 	statements []string
 }
@@ -78,8 +78,8 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 	return d.engine.migrate(ctx, d, steps, version)
 }
 
-// runSteps runs, in tx, the steps that the schema lacks. Before the first of them it
-// calls check, unless that is nil, with the schema's version.
+// runSteps runs the steps that the schema lacks, in the transaction tx. Before the first of
+// them it calls check with the schema's version, unless check is nil.
 func runSteps(ctx context.Context, tx *Tx, steps []migration, check func(version int64) error) error {
 	newest := steps[len(steps)-1].version
 	if _, err := Exec(ctx, tx, `CREATE TABLE IF NOT EXISTS schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL)`); err != nil {

@@ -31,10 +31,10 @@ const (
 	// locks of a node that froze or vanished.
 	answerTime = 2 * statementTimeout
 
-	// migrationLockTimeout is how long a statement of a migration waits for a lock. All later
-	// statements on that table queue behind it: if it waited for the end of a dump, no sign-in
-	// would succeed until then. It is shorter than statementTimeout, so that the statements in
-	// the queue succeed. The migration is tried again after migrationPause.
+	// migrationLockTimeout is how long a statement of a migration waits for the lock of a table.
+	// All later statements on the table queue behind it: if it waited for the end of a dump, no
+	// sign-in would succeed until then. The timeout is shorter than statementTimeout, so that the
+	// statements in the queue succeed. The migration is tried again after migrationPause.
 	migrationLockTimeout = 2 * time.Second
 	migrationPause       = 3 * time.Second
 
@@ -290,7 +290,7 @@ func migratePostgres(ctx context.Context, tx *Tx, steps []migration) error {
 	if err := execWithoutTimeout(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
 		return err
 	}
-	// No statement but another migration queues behind this one, so it needs no timeout.
+	// Only other migrations queue behind this statement, so it needs no timeout.
 	if err := execWithoutTimeout(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 		return fmt.Errorf("wait for another node's migration: %w", err)
 	}
@@ -367,9 +367,9 @@ func execOnListener(ctx context.Context, conn *pgx.Conn, query string, args ...a
 	return translate(err)
 }
 
-// receive reports the changes that arrive until the notification beat does or
-// the timeout ends, and returns whether beat arrived. With an empty beat it
-// always waits for the timeout.
+// receive reports the changes that arrive, until the notification with the text
+// beat arrives or the timeout ends. It returns whether that notification arrived.
+// With an empty beat it always waits for the timeout.
 func (d *DB) receive(ctx context.Context, conn *pgx.Conn, timeout time.Duration, beat string) (bool, error) {
 	waitCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

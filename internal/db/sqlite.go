@@ -119,7 +119,7 @@ func sqliteName(path string, values url.Values) string {
 // text returns the query without the clauses that lock rows: SQLite has one writer
 // and no such clauses.
 func (*sqliteEngine) text(query string) string {
-	query = strings.ReplaceAll(query, ` COLLATE "C"`, "") // its text is in the order of bytes by itself
+	query = strings.ReplaceAll(query, ` COLLATE "C"`, "") // SQLite sorts text by its bytes anyway
 	query = strings.ReplaceAll(query, " FOR NO KEY UPDATE SKIP LOCKED", "")
 	return strings.ReplaceAll(query, " FOR NO KEY UPDATE", "")
 }

@@ -17,12 +17,13 @@ import (
 )
 
 const (
-	// maxPerAccount limits an account's known browsers; a further one removes the longest
-	// unused.
+	// maxPerAccount limits an account's known browsers. A further browser replaces the one that
+	// has been unused for longest.
 	maxPerAccount = 20
 
 	// maxPerBrowser limits the accounts with a token in one cookie, as on a family's computer.
-	// A further one removes the longest unused. Together they take 900 bytes.
+	// A further token replaces the one that has been unused for longest. Together they take 900
+	// bytes.
 	maxPerBrowser = 20
 
 	// Life is how long a browser stays known without a sign-in.
@@ -83,8 +84,8 @@ func hashPlaceholders(tokens []string, first int, args ...any) (string, []any) {
 }
 
 // ByCookie returns the account's known browser that a token in the cookie names, or the zero
-// Device if the account doesn't know it. A token is valid for one account only (attack 19); only
-// a cookie from before that rule may name several.
+// Device if the account doesn't know it. A token is valid for one account only (attack 19), unless
+// it is older than that rule.
 func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now time.Time) (Device, error) {
 	return byCookie(ctx, q, cookie, `used_at > $2`, accountID, db.At{Time: now.Add(-Life)})
 }
@@ -144,8 +145,8 @@ func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, no
 	return secret.NewText(strings.Join(append([]string{token.Reveal()}, others...), separator)), n > 0, err
 }
 
-// insert makes a browser with one token in its cookie known, and removes the account's
-// longest unused one past the limit.
+// insert makes a browser known, whose cookie must be a single token. If the account then has
+// more than maxPerAccount browsers, insert removes the longest unused.
 func insert(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, $5, $6)`,

@@ -10,13 +10,13 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// LetInLife is how long a browser that mail let in may try passwords: as long as wrong ones shield
-// an account.
+// LetInLife is how long a browser that mail let in may try passwords: as long as wrong passwords
+// shield an account from unknown browsers.
 const LetInLife = 24 * time.Hour
 
 // mayTry is the condition for a browser that is known ($2: since when) or let in ($3: since when).
-// Sign-ins set used_at, so it is 0 until then. Earlier versions take such a row for a browser that
-// isn't known any more.
+// A sign-in sets used_at, so used_at is 0 for a browser that was only let in. Earlier versions of
+// the program take such a row for a browser that isn't known any more.
 const mayTry = `used_at > $2 OR used_at = 0 AND created_at > $3`
 
 // LetIn lets the browser try passwords of the account for [LetInLife], although unknown browsers
@@ -54,8 +54,8 @@ func EndLetIn(ctx context.Context, tx *db.Tx, accountID string) error {
 	return nil
 }
 
-// ByCookieOrLetIn is [ByCookie] that also returns a browser which mail let in: see
-// [Device.IsLetIn]. It is for passwords alone.
+// ByCookieOrLetIn is like [ByCookie], but also returns a browser that mail let in: see
+// [Device.IsLetIn]. Use it only for tries of passwords.
 func ByCookieOrLetIn(ctx context.Context, q db.Querier, cookie, accountID string, now time.Time) (Device, error) {
 	return byCookie(ctx, q, cookie, mayTry, accountID, db.At{Time: now.Add(-Life)}, db.At{Time: now.Add(-LetInLife)})
 }

@@ -21,8 +21,8 @@ const (
 	// answerTimeout is how long an answer may take. Sallyport refuses much faster.
 	answerTimeout = 10 * time.Second
 
-	// dialTimeout is how long connecting may take. A firewall that drops packets gives no
-	// error before it.
+	// dialTimeout is how long connecting may take. If a firewall drops the packets, no error
+	// comes before that.
 	dialTimeout = 3 * time.Second
 
 	// bodyTimeout is how long a body is read. Some bodies never end.
@@ -267,7 +267,7 @@ func (c *client) dial(ctx context.Context, network, address string) (net.Conn, e
 	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, c.dialAddress(address))
 }
 
-// dialAddress returns the address to which connections to address go.
+// dialAddress returns the address to connect to in place of address; see [Connect].
 func (c *client) dialAddress(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -329,7 +329,7 @@ func (c *client) addressList(ctx context.Context, origin string) string {
 }
 
 // sendMalformed sends a malformed request line and returns the beginning of the answer. Some
-// proxies can be recognised only by it.
+// proxies can be recognised only by that answer.
 func (c *client) sendMalformed(ctx context.Context, origin string) string {
 	c.sent++
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)

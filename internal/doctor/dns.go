@@ -40,10 +40,10 @@ func (d *doctor) isPortalElsewhere(ctx context.Context, r request, a answer) boo
 	})
 }
 
-// isElsewhere is isPortalElsewhere for a panel; a is the answer to any request. If the server at
-// the name's address is a proxy that asks Sallyport, or is known to be the panel itself, the
-// address is right and the fault is another one. If it is unknown what that server is, it may be
-// the panel without a gate, and isElsewhere adds the finding for that as well.
+// isElsewhere is isPortalElsewhere for a panel, but the answer a may be the answer to any request.
+// If the server at the name's address is a proxy that asks Sallyport, or is known to be the panel
+// itself, the address is right and the fault is another one. If it is unknown what that server is,
+// it may be the panel without a gate, and isElsewhere adds the finding for that as well.
 func (p *panelTest) isElsewhere(ctx context.Context, a answer) bool {
 	r := request{origin: p.Origin, path: p.missingPage()}
 	if p.isSallyport(a) || r.path == "" {
@@ -68,8 +68,9 @@ func (p *panelTest) isElsewhere(ctx context.Context, a answer) bool {
 }
 
 // findElsewhere reports whether r has a right answer at an address other than those of its name,
-// and adds a finding. a is the answer at the name's address. A failed lookup doesn't tell what
-// DNS has, and an answer that a CDN or a proxy may have made isn't the fault of DNS.
+// and adds a finding. a is the answer at the name's address. findElsewhere returns false after a
+// failed lookup, which doesn't tell what DNS has, and for an answer that a CDN or a proxy may have
+// made, which isn't the fault of DNS.
 func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight func(answer) bool) bool {
 	if mayBeProxysOwn(a) || isLookupError(a) && !hasNoAddress(a) {
 		return false
@@ -105,10 +106,10 @@ func mayBeProxysOwn(a answer) bool {
 	return a.status == http.StatusForbidden || a.status == http.StatusTooManyRequests || a.status >= 500
 }
 
-// otherListeners returns addresses with ports, other than those of an origin, where its proxy may
-// listen: those of the portal and the panels and, if the server is on this machine, this
-// machine's. doctor advises the first of them that works, so the addresses that DNS has come
-// first, and loopback comes last.
+// otherListeners returns addresses with ports where the proxy of an origin may listen, except the
+// origin's own addresses: those of the portal and the panels and, if the server is on this
+// machine, this machine's. doctor advises the first of them that works, so the addresses that DNS
+// has come first, and loopback comes last.
 func (d *doctor) otherListeners(ctx context.Context, origin string) []string {
 	scheme, _, _ := strings.Cut(origin, "://")
 	_, port, _ := net.SplitHostPort(hostPort(origin))

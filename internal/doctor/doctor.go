@@ -45,8 +45,8 @@ type Panel struct {
 	Rules    []string // paths of the other rules
 }
 
-// Report is the result of a run. Findings that may be the cause of others come first, and
-// then the findings by severity.
+// Report is the result of a run. Findings that may be the cause of others come first. The
+// other findings follow by severity.
 type Report struct {
 	Findings []Finding
 	Skipped  []Skipped

@@ -120,8 +120,8 @@ func (f Finding) rank() int {
 	return len(causes) + slices.Index(severities, f.Severity)
 }
 
-// add adds an observation to a finding, the request r and its answer a, together with the lines
-// that fix the finding.
+// add adds the request r and its answer a to a finding as an observation, and sets the lines that
+// fix the finding.
 func (d *doctor) add(id, at string, r request, a answer) { d.addSeen(id, at, r.String(), a.String()) }
 
 // addWithFix is add for a finding that one known line fixes. If r is zero, it adds no
@@ -137,14 +137,14 @@ func (d *doctor) addWithFix(id, at string, r request, a answer, line string) {
 	}
 }
 
-// addSeen is add with the text of an observation.
+// addSeen is like add, but takes the texts of an observation.
 func (d *doctor) addSeen(id, at, asked, got string) {
 	d.addObservation(id, at, asked, got)
 	f := d.findingOf(id, at)
 	f.Fixes = d.fixesFor(id, at, f.Seen[0].path())
 }
 
-// path returns the path of the request.
+// path returns the path of the request that s observed.
 func (s Seen) path() string {
 	_, rest, _ := strings.Cut(s.Asked, " ")
 	path, _, _ := strings.Cut(rest, ",")
@@ -164,7 +164,7 @@ func (d *doctor) hasFinding(id, at string) bool {
 	return slices.ContainsFunc(d.report.Findings, func(f Finding) bool { return f.ID == id && f.At == at })
 }
 
-// findingOf returns the finding with this ID and place. It adds a missing finding.
+// findingOf returns the finding with this ID and place. It adds the finding if it is missing.
 func (d *doctor) findingOf(id, at string) *Finding {
 	for i := range d.report.Findings {
 		if f := &d.report.Findings[i]; f.ID == id && f.At == at {

@@ -39,8 +39,8 @@ func parseFixes(text string) []fixEntry {
 	return all
 }
 
-// fixesFor returns the fixes of a finding: for the proxy at the origin, or for all proxies if
-// it wasn't recognised. path is that of the request.
+// fixesFor returns the fixes of a finding: those for the proxy at the finding's origin, or those
+// for all proxies if that proxy wasn't recognised. path is the path of the request.
 func (d *doctor) fixesFor(id, at, path string) []Fix {
 	fill := d.placeholders(at, path)
 	var all []Fix
@@ -93,8 +93,8 @@ func (d *doctor) placeholders(at, path string) *strings.Replacer {
 	)
 }
 
-// configuredPath returns the path that a proxy's configuration names for path: for a missing
-// page, its folder.
+// configuredPath returns the path that a proxy's configuration must name to cover path: the folder
+// of a missing page, and any other path itself.
 func (d *doctor) configuredPath(path string) string {
 	if folder, _, found := strings.Cut(path, d.marker); found {
 		return folder

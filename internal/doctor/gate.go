@@ -123,7 +123,7 @@ func (p *panelTest) isRefusedEverywhere(ctx context.Context, r request, a answer
 }
 
 // areAlike reports whether two answers seem to come from one server. Bodies of pages may
-// differ, since pages change; those of errors must be equal, since status and headers of
+// differ, since pages change. Bodies of errors must be equal, since status and headers of
 // errors are the same on many servers.
 func areAlike(a, b answer) bool {
 	if a.err != nil || b.err != nil || a.status != b.status || a.title() != b.title() {

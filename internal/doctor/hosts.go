@@ -44,8 +44,8 @@ func (p *panelTest) forUnknownHost(r request) request {
 	return r
 }
 
-// testOtherHosts requests other hosts at the panel's address. The site of the proxy that
-// answers them must not be the panel without a check.
+// testOtherHosts requests other hosts at the panel's address. Whichever site of the proxy
+// answers, it must not be the panel without a check by Sallyport.
 func (p *panelTest) testOtherHosts(ctx context.Context) {
 	p.testHost(ctx, "host.unnamed", p.forUnknownHost(p.homeRequest("")))
 	p.testHost(ctx, "host.unnamed", p.homeRequest(p.unknownHost()))

@@ -89,8 +89,8 @@ func (p *panelTest) missingPage() string {
 	return ""
 }
 
-// isGuarded reports whether Sallyport refuses a missing page; only then are there ways
-// around it to test. answers is false if the proxy gets no answer from Sallyport: further
+// isGuarded reports whether Sallyport refuses a missing page; only then is it worth testing
+// for ways around Sallyport. answers is false if the proxy gets no answer from it: further
 // requests would each wait for the proxy's timeout.
 func (p *panelTest) isGuarded(ctx context.Context) (guarded, answers bool) {
 	r := request{origin: p.Origin, path: p.missingPage()}
@@ -211,8 +211,8 @@ func asWebSocket(r request) request {
 	return r
 }
 
-// testVariants requests a missing page by every method, and with the headers for which
-// configurations of proxies make exceptions.
+// testVariants requests a missing page with each of the methods to test, and with the headers for
+// which configurations of proxies make exceptions.
 func (p *panelTest) testVariants(ctx context.Context) {
 	page := request{origin: p.Origin, path: p.missingPage()}
 	for _, method := range methods {
@@ -317,8 +317,8 @@ func (p *panelTest) testIdentityHeaders(ctx context.Context) {
 }
 
 // identityHeaderNames returns the identity headers, and other spellings that CGI, WSGI and PHP
-// take for the same. nginx needs no test of those: by default it drops them, and otherwise it
-// passes them to Sallyport.
+// take for the same headers. nginx needs no test of these spellings: by default it drops such
+// headers, and otherwise it passes them to Sallyport.
 func (p *panelTest) identityHeaderNames() []string {
 	all := access.IdentityHeaders()
 	if p.proxyAt(p.Origin) == "nginx" {

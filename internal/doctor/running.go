@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// testServer sends a request to the server's own address. If the server is down, other tests
-// would only find consequences, so it returns false. If only the
-// public address answers, doctor runs on another machine than the server.
+// testServer sends a request to the server's own address. If the server is down, testServer
+// returns false, since other tests would only find consequences. If only the public address
+// answers, doctor runs on another machine than the server.
 func (d *doctor) testServer(ctx context.Context) (goOn bool) {
 	if d.Listen == "" {
 		return true

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// expiresSoon is how long before its end a certificate should have been renewed. For
-	// short-lived ones it is a sixth of their life.
+	// expiresSoon is the remaining life below which a certificate should have been renewed.
+	// For short-lived certificates, a sixth of their whole life counts instead.
 	expiresSoon = 14 * 24 * time.Hour
 
 	// leastHSTS is the least max-age. A shorter one doesn't protect users that return
@@ -103,7 +103,7 @@ func certificateFinding(leaf *x509.Certificate, now time.Time, err error) string
 }
 
 // testCookie starts a sign-in, which needs no account, and checks the cookie of its answer.
-// A proxy that changes this cookie changes that of a visit too.
+// A proxy that changes this cookie changes the cookie of a visit too.
 func (p *panelTest) testCookie(ctx context.Context) {
 	r := request{origin: p.Origin, path: access.StartPath + "?return=/", header: navigationHeader()}
 	a := p.client.send(ctx, r)

@@ -16,9 +16,9 @@ func asUpgrade(r request, protocol string) request {
 	return r.withHeader("Connection", "Upgrade, HTTP2-Settings").withHeader("Upgrade", protocol).withHeader("HTTP2-Settings", "AAMAAABkAAQAAP__")
 }
 
-// testUpgrades requests other protocols than WebSocket on an open path. Only a panel that
-// switches shows that the proxy passes upgrades on. If no path is open, that can't be tested
-// without an account.
+// testUpgrades requests other protocols than WebSocket on an open path. If the panel switches to
+// one of them, the proxy passes upgrades on. If no path is open, that can't be tested without an
+// account.
 func (p *panelTest) testUpgrades(ctx context.Context) {
 	if len(p.Open) > 0 { // one open path is enough
 		for _, protocol := range upgrades {
@@ -42,9 +42,9 @@ func (p *panelTest) testUpgrades(ctx context.Context) {
 }
 
 // testResourceHeaders tests whether Sallyport sees the headers that name a second resource.
-// It sends one that names a resource at a foreign host. Sallyport denies that to every client,
-// so the request never reaches the panel. If Sallyport offers the sign-in instead, the proxy
-// hides the header. If all paths of a panel have the same demand, Sallyport ignores these
+// It sends each with the name of a resource at a foreign host. Sallyport denies that to every
+// client, so the request never reaches the panel. If Sallyport offers the sign-in instead, the
+// proxy hides the header. If all paths of a panel have the same demand, Sallyport ignores these
 // headers, and the test is skipped.
 func (p *panelTest) testResourceHeaders(ctx context.Context) {
 	for _, name := range resourceHeaders {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// pattern is that of the temporary names which [os.CreateTemp] makes.
+// pattern is the pattern from which [os.CreateTemp] makes temporary names.
 const pattern = ".sallyport-*.tmp"
 
 // beside are the ends of the names of the files that SQLite keeps beside a
@@ -21,8 +21,8 @@ type File struct {
 	calls calls
 }
 
-// calls are the system calls that decide which files a power cut leaves. Tests replace
-// them by functions that record it.
+// calls are the system calls that decide which files exist after a power cut. Tests replace
+// them by functions that record the calls.
 type calls struct {
 	sync         func(*os.File) error
 	rename, link func(from, to string) error
@@ -125,8 +125,8 @@ func (c calls) makeDir(path string) error {
 		return err
 	}
 	for _, dir := range missing {
-		// This user may write to a directory that it can't read, and so can't open it to
-		// sync it.
+		// The user of this process may be able to write to a directory that it can't read.
+		// Then it can't open the directory to sync it.
 		if err := c.syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
@@ -149,7 +149,7 @@ func (c calls) syncDir(path string) error {
 }
 
 // GiveToOwner calls chown with the owner of a directory, unless that is this process's
-// user. Root thus gives a new file to the user as whom the server runs.
+// user. So root can give a new file to the user that the server runs as.
 func GiveToOwner(dir string, chown func(uid, gid int) error) error {
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// earlier are the patterns of earlier versions: of the key ring, and of the copy
-// of a database before a migration.
+// earlier are the patterns of temporary names in earlier versions: those for the key
+// ring, and those for the copy of a database before a migration.
 var earlier = []string{".keyring-*", ".before-*"}
 
 // leftoverAge is the age at which a temporary file counts as abandoned. It is longer than
@@ -41,8 +41,8 @@ func RemoveLeftovers(dir string, now time.Time) error {
 	return errors.Join(faults...)
 }
 
-// isTemporary reports whether name is one that [os.CreateTemp] makes of a pattern of this
-// program, or the name of an SQLite file beside it.
+// isTemporary reports whether name is one that [os.CreateTemp] makes from a pattern of this
+// program, or the name of a file that SQLite keeps beside such a file.
 func isTemporary(name string) bool {
 	for _, end := range beside {
 		name = strings.TrimSuffix(name, end)

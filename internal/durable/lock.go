@@ -31,9 +31,9 @@ func tryLock(f *os.File, how int) error {
 	return err
 }
 
-// LockDir opens a directory and locks it until the caller closes it. It waits for a process
-// that holds the lock. Lock the directory of a file that will be replaced: the lock of the
-// file would stay with the earlier file.
+// LockDir opens a directory and locks it until the caller closes it. It waits while another
+// process holds the lock. Lock the directory, not the file, if the file will be replaced: the
+// lock of a file would stay with the earlier file.
 func LockDir(path string) (*os.File, error) {
 	dir, err := os.Open(path)
 	if err != nil {

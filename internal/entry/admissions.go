@@ -19,11 +19,11 @@ const (
 // tokenHash is the SHA-256 of a visit's or a pass's token, the key of the cache.
 type tokenHash [32]byte
 
-// Admissions is a cache of visits and passes, one of which every request to a panel needs. It
-// makes no decisions. A transaction on any node that ends or changes a visit, its session, a pass
-// or the account evicts the entry, and expiry is checked on every use. While the node can't be
-// sure that it receives every such notification, all lookups miss and callers read the database.
-// It is safe for concurrent use.
+// Admissions caches visits and passes, so that not every request to a panel reads the database.
+// It makes no decisions. A transaction on any node that ends or changes a visit, its session, a
+// pass or the account evicts the entry, and expiry is checked on every use. While this node can't
+// be sure that it is notified of every such transaction, all lookups miss and callers read the
+// database. Admissions is safe for concurrent use.
 type Admissions struct {
 	db *db.DB
 
@@ -60,14 +60,15 @@ func (k *Admissions) get(hash tokenHash, now time.Time) *Visitor {
 }
 
 // evictionCount returns the number of evictions so far. Callers call it before they read the
-// database and hand it to add: an eviction in between may concern the rows that they read.
+// database, and pass the number to add: an eviction in between may concern the rows that they read.
 func (k *Admissions) evictionCount() (evictions uint64) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.evictions
 }
 
-// add caches a visitor that was read after now and after evictionCount returned evictions.
+// add caches a visitor. The caller read it from the database after the time now, and after
+// evictionCount had returned evictions.
 func (k *Admissions) add(v *Visitor, now time.Time, evictions uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -95,12 +95,12 @@ func (e *AboutError) Error() string { return e.Err.Error() }
 func (e *AboutError) Unwrap() error { return e.Err }
 
 // Visitor is the sender of a request to a panel, identified by a visit or a pass. The ids of
-// both are empty for an anonymous one. Concurrent requests share it, so it must not be
-// changed.
+// both are empty for an anonymous visitor. Concurrent requests share a Visitor, so it must not
+// be changed.
 type Visitor struct {
-	// Each request reads these fields. They are derived from the others and adjacent, since
-	// most of many visitors aren't in the processor's caches: there, the fields and strings
-	// that they are derived from would cost more time than the rest of the decision.
+	// Each request reads these fields, which are derived from the others. They are adjacent,
+	// since with many visitors most aren't in the processor's caches: then reading the fields
+	// and strings behind them would cost more time than the rest of the decision.
 	readAt   time.Time // lower bound of the time at which it was read; set by [Admissions]
 	endsAt   time.Time // see [session.Visit.EndsAt]
 	bearer   access.Bearer
@@ -139,7 +139,7 @@ func newVisitor(v Visitor, panel *access.Panel, life session.Life) *Visitor {
 		}
 	}
 	values[3] = strings.Join(groups, ",")
-	together := strings.Join(values[:], "") // one string in memory, for the same reason
+	together := strings.Join(values[:], "") // one string in memory, for the reason given at Visitor
 	for i, value := range values {
 		values[i], together = together[:len(value)], together[len(value):]
 		v.identity[i] = values[i : i+1 : i+1]
@@ -171,8 +171,8 @@ func (s *Service) bearerOf(v *Visitor) access.Bearer {
 	return b
 }
 
-// PolicyOf returns the policy of an account, or the zero policy without a statement if none is in
-// force.
+// PolicyOf returns the policy of an account. If no policy is in force, it returns the zero policy
+// without a query.
 func (s *Service) PolicyOf(ctx context.Context, q db.Querier, accountID string) (policy.Policy, error) {
 	if s.Policy.IsEmpty() {
 		return policy.Policy{}, nil
@@ -181,8 +181,8 @@ func (s *Service) PolicyOf(ctx context.Context, q db.Querier, accountID string) 
 	return s.Policy.Of(groups), err
 }
 
-// Identify sets the four identity headers that name the visitor to the panel. They are empty
-// for an anonymous one, so that a client can't set them itself.
+// Identify sets the four identity headers that name the visitor to the panel. For an anonymous
+// visitor they are empty, so that a client can't set them itself.
 func (v *Visitor) Identify(h http.Header) {
 	h[access.UserHeader], h[access.NameHeader] = v.identity[0], v.identity[1]
 	h[access.EmailHeader], h[access.GroupsHeader] = v.identity[2], v.identity[3]
@@ -272,8 +272,8 @@ func (s *Service) readVisit(ctx context.Context, q db.Querier, panel *access.Pan
 	return session.Visit{ID: held.ID, Panel: panel.Origin, Session: held, Owner: owner}, err
 }
 
-// MayEnter decides for owner's session at the portal by what the panel demands for a path. An
-// empty session gets access.SignIn.
+// MayEnter decides whether owner's session at the portal, held, may enter the panel. It decides by
+// what the panel demands for a path. For an empty session it returns access.SignIn.
 func (s *Service) MayEnter(ctx context.Context, held session.Session, owner account.Account, panel *access.Panel, rawPath string) (access.Verdict, error) {
 	demand, ok := panel.DemandOf(rawPath)
 	if !ok {
@@ -295,10 +295,10 @@ func (s *Service) MayEnter(ctx context.Context, held session.Session, owner acco
 	return access.Check(demand, bearer, s.Clock()), nil
 }
 
-// HandOff returns the token of a handoff that carries owner's session, whose token is
-// sessionToken, to a panel. The handoff is valid only in the browser that holds destination.State
-// on the panel's host. If the session ended or got a new token in between, HandOff returns
-// [ErrSessionEnded].
+// HandOff makes a handoff that carries owner's session to a panel, and returns its token. The
+// session's token is sessionToken. The handoff is valid only in the browser that holds
+// destination.State on the panel's host. If the session ended or got a new token in between,
+// HandOff returns [ErrSessionEnded].
 func (s *Service) HandOff(ctx context.Context, sessionToken string, owner account.Account, destination session.Destination) (token secret.Text, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, owner.ID); err != nil {

@@ -22,7 +22,8 @@ var (
 	errPassProofs  = errors.New("this page requires a newer or stronger sign-in than the one that the pass was made with")
 )
 
-// checkPass returns the visitor that the pass identifies, or in refused why it isn't accepted.
+// checkPass returns the visitor that the pass of r identifies. If the pass isn't accepted, refused
+// says why.
 func (s *Service) checkPass(ctx context.Context, panel *access.Panel, demand access.Demand, r Request, now time.Time) (v *Visitor, refused, err error) {
 	v, err = s.visitorByPass(ctx, panel, r.Pass, now)
 	switch {

@@ -41,8 +41,9 @@ func (u *lastUses) note(of *map[string]time.Time, id string, now time.Time) {
 	}
 }
 
-// NoteUse records that the admitted visit was used, so that its session doesn't end as idle, or
-// the pass, so that its owner sees which ones are in use. [Service.WriteUses] writes it later.
+// NoteUse records the use of the admitted visit, so that its session doesn't end as idle, or of
+// the admitted pass, so that its owner sees which passes are in use. [Service.WriteUses] writes
+// the record to the database later.
 func (s *Service) NoteUse(a Admission) {
 	v, now := a.Visitor, a.at
 	switch {
@@ -60,8 +61,8 @@ func (s *Service) NoteSessionUse(held session.Session) {
 	}
 }
 
-// WriteUses writes the collected uses in one transaction. A use that the clock dated too far
-// ahead, before it was set back, is written as of now.
+// WriteUses writes the collected uses in one transaction. If the clock was set back after a use,
+// the time of the use may be too far in the future; WriteUses then corrects it.
 func (s *Service) WriteUses(ctx context.Context) error {
 	sessions, passes := s.lastUses.drain()
 	latest := s.Clock().Add(clock.Slack)

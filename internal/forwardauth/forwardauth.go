@@ -82,7 +82,7 @@ type Options struct {
 	StartSignIn func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error)
 	// RedirectWithoutDot redirects a client that used the panel's host with a dot at its end.
 	RedirectWithoutDot func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string)
-	// PanelRefused answers a request that is admitted but that the panel itself refused.
+	// PanelRefused answers a request that Sallyport admits, but that the panel itself refused.
 	PanelRefused func(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string)
 	// The other functions show an error page.
 	Denied, HeadersTooLong, Unavailable func(w http.ResponseWriter, r *http.Request, reason error)
@@ -120,7 +120,7 @@ func (l *dialect) isAskedAt(path string) bool {
 	return path == l.path
 }
 
-// All answers share the values, so that an answer doesn't allocate them.
+// All answers share these values, so that an answer doesn't allocate them.
 var noStore, empty = []string{"no-store"}, []string{""}
 
 func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *dialect) {

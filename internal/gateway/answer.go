@@ -145,9 +145,9 @@ func isConnectionScheme(challenge string) bool {
 	return strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate")
 }
 
-// cleanChallenges handles challenges of a panel for NTLM and Negotiate. If the client may have a
-// connection to the panel of its own ([forwarded.mayDedicate]), its next requests use one, and the
-// header Proxy-Support tells the client so. Otherwise the challenges are removed.
+// cleanChallenges handles challenges of a panel for NTLM and Negotiate. If the client may have its
+// own connection to the panel ([forwarded.mayDedicate]), its next requests use that connection, and
+// the header Proxy-Support tells the client so. Otherwise cleanChallenges removes the challenges.
 func cleanChallenges(resp *http.Response) {
 	challenges := resp.Header["Www-Authenticate"]
 	if !hasConnectionAuth(challenges) {
@@ -174,7 +174,7 @@ func cleanChallenges(resp *http.Response) {
 }
 
 // finalAnswer removes all headers but Link from the answers before the final one (103 Early
-// Hints), since [gateway.cleanAnswer] doesn't get those.
+// Hints), since [gateway.cleanAnswer] doesn't get those answers.
 type finalAnswer struct {
 	http.ResponseWriter
 	begun bool // the head of the final answer was written

@@ -40,7 +40,7 @@ var errFingerprint = errors.New("the panel's certificate has another fingerprint
 func (t Trust) config() *tls.Config {
 	c := &tls.Config{RootCAs: t.Authorities, ServerName: t.Name}
 	if t.Fingerprint != nil {
-		c.InsecureSkipVerify = true // replaced by the check of the certificate itself
+		c.InsecureSkipVerify = true // VerifyConnection checks the certificate instead
 		c.VerifyConnection = func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) > 0 {
 				sum := sha256.Sum256(state.PeerCertificates[0].Raw)
@@ -159,9 +159,9 @@ func (conn *clientConn) dedicate(fwd *forwarded) {
 	}
 }
 
-// transport returns the transport of the connection to a panel that belongs to this client
-// connection, or nil if the client connection has none. It closes the transport of an earlier
-// bearer.
+// transport returns a transport to the panel of c that only this client connection uses. It
+// returns nil unless dedicate was called for the bearer of fwd. It closes the transport of an
+// earlier bearer.
 func (conn *clientConn) transport(c *connections, fwd *forwarded) *http.Transport {
 	if !fwd.mayDedicate() {
 		return nil
@@ -198,7 +198,7 @@ func (conn *clientConn) close() {
 }
 
 // ClientConns keeps the state of the connections that clients have to a server. Its methods
-// are for the fields of [http.Server] with their names. The zero value is ready to use.
+// are for the fields of [http.Server] with the same names. The zero value is ready to use.
 type ClientConns struct{ open sync.Map } // net.Conn to *clientConn
 
 type clientConnKey struct{}

@@ -35,8 +35,8 @@ const (
 	watchEvery = 5 * time.Second
 
 	// flushEvery is how long a piece of an answer may wait to be sent together with the next
-	// one. It applies only to answers whose length is known: httputil sends each piece of
-	// all others at once, such as server-sent events.
+	// one. It applies only to answers whose length is known. Of all other answers, such as
+	// server-sent events, httputil sends each piece at once.
 	flushEvery = 100 * time.Millisecond
 
 	// idleConns is the number of idle connections to one panel that are kept, since each

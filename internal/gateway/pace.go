@@ -9,7 +9,7 @@ import (
 
 const (
 	// stallTime is how long a client without a visit may take to begin a body, and to read
-	// each piece of an answer, which has up to 32 KiB.
+	// each piece of an answer. A piece has up to 32 KiB.
 	stallTime = 30 * time.Second
 
 	// minBodyRate is the average rate, in bytes a second, at which a client without a visit must
@@ -99,7 +99,8 @@ func (a *pacedAnswer) FlushError() error {
 
 func (a *pacedAnswer) extendDeadline() { a.control.SetWriteDeadline(a.now().Add(stallTime)) }
 
-// pause removes the deadline in HTTP/2. All of the answer so far must have been sent.
+// pause removes the deadline in HTTP/2. It must be called only when everything written so far has
+// been sent.
 func (a *pacedAnswer) pause() {
 	if a.multiplexed {
 		a.control.SetWriteDeadline(time.Time{})

@@ -10,9 +10,9 @@ import (
 )
 
 // rewrite makes the request for the panel from the client's. The path and the query are
-// unchanged. Sallyport's cookies, machine passes, upgrades other than to WebSocket, and headers
-// that panels trust as a proxy's are removed. Then it sets loopHeader and the headers that give
-// the user and the origin of the request.
+// unchanged. rewrite removes Sallyport's cookies, machine passes, upgrades other than to
+// WebSocket, and headers that panels would trust as written by a proxy. Then it sets loopHeader
+// and the headers that name the user and say where the request comes from.
 func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	fwd := p.In.Context().Value(forwardedKey{}).(*forwarded)
 	p.Out.URL.Scheme, p.Out.URL.Host = g.Upstream.Scheme, g.Upstream.Host

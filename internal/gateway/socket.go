@@ -14,8 +14,8 @@ type clientData struct{ arrived atomic.Bool }
 // hasArrived reports whether data arrived since the last call.
 func (d *clientData) hasArrived() bool { return d != nil && d.arrived.Swap(false) }
 
-// watchClientData returns w and the record of data from the client. After an upgrade, the
-// connection of the returned writer writes this record.
+// watchClientData returns a writer to use in place of w, and a clientData. After an upgrade, the
+// connection of the returned writer records there that the client sent data.
 func watchClientData(w http.ResponseWriter) (http.ResponseWriter, *clientData) {
 	d := &clientData{}
 	return &socketAnswer{w, d}, d

@@ -19,8 +19,8 @@ import (
 type Journal struct {
 	Ring *secret.Ring // seals what is to be sent; needed only with Tells
 
-	// Tells reports whether the configuration now sends notices of the kind k in this way, which is
-	// [outbox.Mail] or [outbox.Webhook]. If Tells is nil, no notices are sent.
+	// Tells reports whether the configuration now sends notices of the kind k. The way to send
+	// them is [outbox.Mail] or [outbox.Webhook]. If Tells is nil, no notices are sent.
 	Tells func(way outbox.Kind, k notice.Kind) bool
 }
 
@@ -37,7 +37,8 @@ func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f not
 	e = e.Cleaned()
 	e.ID = secret.NewTimedID(e.At) // the notice has the same id
 	if e.Kind == audit.EmailChanged || e.Kind == audit.EmailRestored {
-		// Do this even if mail isn't configured now: it may have been when the mails were stored.
+		// Do this even if mail isn't configured now: it may have been configured when the mails were
+		// stored.
 		if err := outbox.PinAddress(ctx, tx, e.AccountID, f.FormerEmail); err != nil {
 			return err
 		}
@@ -88,8 +89,8 @@ func (j Journal) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, _ erro
 	return j.RecordUnsent(ctx, tx, m, audit.Event{At: now, Actor: audit.ByServer, Outcome: audit.Refused})
 }
 
-// RecordUnsent records that a message was given up or, by an operator, dropped. It is for the
-// transaction that deletes the message.
+// RecordUnsent records that the server gave a message up, or that an operator dropped it. tx must
+// be the transaction that deletes the message.
 func (j Journal) RecordUnsent(ctx context.Context, tx *db.Tx, m outbox.Message, e audit.Event) error {
 	e.Detail, e.Number = m.Topic, m.Tries
 	switch {

@@ -5,7 +5,8 @@
 // whose name is the language's tag (BCP 47). A sentence may have gaps, such as {name}, which are
 // filled when it is shown. A sentence that depends on a number has the plural forms that the CLDR
 // gives the language, under keys that end with .zero, .one, .two, .few, .many or .other.
-// Languages may have forms for different sentences, so the code passes the number in every case.
+// Which sentences have plural forms may differ between languages, so the code passes the number in
+// every case.
 //
 // In a language that is written from right to left, values of gaps are isolated from the sentence,
 // so that a Latin name doesn't change the order of the words around it.

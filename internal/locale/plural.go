@@ -21,7 +21,8 @@ func formOf(tag language.Tag, n int) string {
 	return formNames[plural.Cardinal.MatchPlural(tag, n, 0, 0, 0, 0)]
 }
 
-// Every plural form of a language has a whole number up to highest, or is the form for millions.
+// Every plural form that a language has for whole numbers is the form of a number up to highest, or
+// that of million.
 const (
 	highest = 1000
 	million = 1_000_000
@@ -41,7 +42,7 @@ func formsOf(tag language.Tag) []string {
 }
 
 // splitForm divides the key of a plural form into the key of its sentence and the form's name.
-// For another key, isForm is false.
+// For any other key, isForm is false.
 func splitForm(key string) (stem, form string, isForm bool) {
 	dot := strings.LastIndexByte(key, '.')
 	if dot < 0 {

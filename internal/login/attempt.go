@@ -24,10 +24,10 @@ const (
 // attemptLife is the time a user has to find their phone and type a code.
 const attemptLife = 10 * time.Minute
 
-// maxAttempts limits the attempts of one account under way at one place, which is a known
-// browser or a network; a further one deletes the oldest there. With one limit for all places
-// a thief with the password could delete the owner's attempts. Every attempt costs a password
-// hash and expires, which limits their number over all places.
+// maxAttempts limits how many attempts of one account are stored for one place, which is a known
+// browser or a network. One more deletes the oldest attempt of that place. With one limit for all
+// places, a thief who has the password could delete the owner's attempts. The number over all
+// places is limited too, since every attempt costs a password hash and expires.
 const maxAttempts = 100
 
 // Attempt is a login under way. It is created after a right password, never before.
@@ -36,8 +36,8 @@ type Attempt struct {
 	AccountID string
 	Stamp     string // the account's stamp at the start; if it changed since, the attempt is invalid
 	Purpose   Purpose
-	Place     string // id of the known browser, or else the network, where it started
-	SessionID string // of a reauthentication: the session that it renews
+	Place     string // where it started: the id of a known browser, or else the network
+	SessionID string // the session that a reauthentication renews; empty for a sign-in
 	Proofs    []authenticator.Proof
 	ReturnURL string // as CheckReturn returned it
 	ExpiresAt time.Time
@@ -97,8 +97,8 @@ func (s *Service) attempt(ctx context.Context, q db.Querier, token string) (Atte
 	return a, owner, nil
 }
 
-// checkAttempt returns [ErrNoAttempt] if no attempt has this token. Its callers ask before they
-// wait for the write lock, so that requests with invented tokens don't queue for it.
+// checkAttempt returns [ErrNoAttempt] if no attempt has this token. Callers check before they
+// wait for the write lock, so that requests with invented tokens don't queue for the lock.
 func (s *Service) checkAttempt(ctx context.Context, token string) error {
 	var one int
 	err := db.One(ctx, s.DB.Reader(), `SELECT 1 FROM attempts WHERE token_hash = $1`, []any{secret.Hash(token)}, &one)
@@ -108,7 +108,7 @@ func (s *Service) checkAttempt(ctx context.Context, token string) error {
 	return err
 }
 
-// store writes the attempt under a new token and returns it. The earlier token stops
+// store writes the attempt under a new token and returns that token. The earlier token stops
 // working (R16).
 func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
@@ -138,7 +138,7 @@ func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.T
 	return token, nil
 }
 
-// consume deletes the attempt. Of several concurrent callers one succeeds; the others get
+// consume deletes the attempt. Of several concurrent callers, only one succeeds; the others get
 // [ErrNoAttempt].
 func (a Attempt) consume(ctx context.Context, tx *db.Tx) error {
 	if a.ID == "" {

@@ -19,8 +19,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// AcceptClock accepts the reference clock as right (see clock.Accept) and corrects what was
-// written while a clock was ahead of it.
+// AcceptClock accepts the reference clock as right (see clock.Accept) and corrects the rows that
+// were written while a clock was ahead of the reference clock.
 func (s *Service) AcceptClock(ctx context.Context) error {
 	now, err := s.Mark.Reference(ctx)
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *Service) AcceptClock(ctx context.Context) error {
 	})
 }
 
-// ClockWentBack corrects what was written while the clock was ahead; see
+// ClockWentBack corrects the rows that were written while the clock was ahead; see
 // clock.Mark.WentBack.
 func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) error {
 	n, err := correctFutureRows(ctx, tx, now)
@@ -48,10 +48,10 @@ func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) e
 	return s.Journal.Record(ctx, tx, audit.Event{At: now, Actor: audit.ByServer, Kind: audit.ClockWentBack, Number: n})
 }
 
-// correctFutureRows corrects rows with times after now, which come from a clock that was ahead.
-// Otherwise they would live longer than allowed, or lock an owner out. It deletes sessions,
-// links, handoffs, attempts and pending enrolments, and sets used steps, tries, last uses and the
-// times of passwords back to now. It returns how many authenticators accept codes again.
+// correctFutureRows corrects rows with times later than now, which come from a clock that was
+// ahead. Uncorrected, they would live longer than allowed, or lock an owner out. It deletes such
+// sessions, links, handoffs, attempts and pending enrolments, and sets used steps, tries, last uses
+// and the times of passwords back to now. It returns how many authenticators accept codes again.
 func correctFutureRows(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	latest := now.Add(clock.Slack)
 	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
@@ -71,9 +71,9 @@ func revokeFutureAttempts(ctx context.Context, tx *db.Tx, latest time.Time) erro
 }
 
 // CheckClock returns [ErrClock] if the server's clock is so wrong that codes of another time
-// would be accepted. unsure reports that the clock may be ahead: at the start it was more
-// than ten minutes past the high-water mark, either because no server ran for that long or
-// because the machine's date is wrong.
+// would be accepted. The result unsure reports that the clock may be ahead: it is more than ten
+// minutes past the high-water mark, either because no server ran for that long or because the
+// machine's date is wrong.
 func (s *Service) CheckClock(ctx context.Context, q db.Querier) (unsure bool, err error) {
 	if off := s.Watch.Astray(); off != 0 {
 		return false, fmt.Errorf("%w: it is %s", ErrClock, clock.DescribeOffset(off))

@@ -15,8 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// SubmitCode verifies a code of any of the account's TOTP authenticators, or two
-// consecutive codes; next is empty for a single code. It returns a [*CodeError],
+// SubmitCode verifies a code of any of the account's TOTP authenticators, or two consecutive
+// codes. The parameter next is empty for a single code. SubmitCode returns a [*CodeError],
 // [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrNoTOTP], [ErrClock], [ErrEnded] or [ErrNoAttempt].
 func (s *Service) SubmitCode(ctx context.Context, token, code, next string, from Browser) (Progress, error) {
 	if err := s.checkAttempt(ctx, token); err != nil {
@@ -30,7 +30,8 @@ func (s *Service) SubmitCode(ctx context.Context, token, code, next string, from
 	return progress, err
 }
 
-// proveCode verifies a code for the attempt that open reads, and advances the attempt.
+// proveCode verifies a code for the attempt that the function open returns, and advances that
+// attempt.
 func (s *Service) proveCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next string, from Browser) (Progress, error) {
 	progress, err := s.tryCode(ctx, open, code, next, from)
 	s.Metrics.countSecondFactor(authenticator.TOTP, err)
@@ -63,7 +64,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if a, err = open(tx); err != nil {
 			return nil, err
 		}
-		// This comes first, since a code that can't be verified must not cost anything.
+		// Check the clock first, since a code that can't be verified must not cost a try.
 		if unsure, err = s.CheckClock(ctx, tx); err != nil {
 			return nil, err
 		}
@@ -135,8 +136,8 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 // twoCodes stands for two codes in a row, which cost one unit of another bucket.
 const twoCodes = -1
 
-// codeTries returns the tries that a code counts as, and the id of the known browser that
-// sent it, or "". units is what a single code costs, or twoCodes.
+// codeTries returns the tries that a code counts as, and the id of the known browser that sent
+// the code, or "" for an unknown browser. units is what a single code costs, or [twoCodes].
 func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, units int, from Browser) ([]throttle.Try, string, error) {
 	known, err := device.ByCookie(ctx, q, from.Device, a.AccountID, s.Clock())
 	if err != nil {
@@ -219,8 +220,8 @@ func compare(loaded []loadedTOTP, first, second string, now time.Time) (by loade
 		} else {
 			check = one.VerifyPair(first, second, now)
 		}
-		// A used code comes first, since it costs no try: the answer must not reveal that the
-		// code is right for another authenticator as well. Next comes an accepted code, then the
+		// A used code ranks highest: it costs no try, so the answer must not reveal that the
+		// code is right for another authenticator as well. An accepted code ranks next, then the
 		// first result with an explanation.
 		if rank(check) > rank(best) {
 			by, best = one, check
@@ -246,9 +247,9 @@ func rank(c totp.Check) int {
 // isUsed reports whether the code was right, but for a step that is already used.
 func isUsed(r totp.Result) bool { return r == totp.Reused || r == totp.SetBack }
 
-// rejectCode completes the try of a code that wasn't accepted and returns its error. A right but
-// used code gives its reservation back. Any other keeps it, which counts the try as wrong; too
-// many wrong tries mean that another person has the password.
+// rejectCode completes the try of a code that wasn't accepted, and returns the error for the user.
+// For a right but used code it gives the reservation back. For any other code it keeps the
+// reservation, so the try counts as wrong; too many wrong tries mean that a thief has the password.
 func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, rejected *CodeError, from Browser) error {
 	now := s.Clock()
 	if isUsed(rejected.Result) {

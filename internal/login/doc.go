@@ -19,9 +19,9 @@
 // ends there; the user needs a link from an operator to set a new password.
 //
 // An attempt is not a session. It has its own table, token and cookie, and neither is ever
-// accepted in place of the other (R12). Next alone decides which stage follows, and finish
-// alone creates a session (R13). A reauthentication is an attempt with another purpose: it
-// passes all stages in one request, is never stored, and renews the session it came from.
+// accepted in place of the other (R12). Only Next decides which stage follows, and only finish
+// creates a session (R13). A reauthentication is an attempt with another purpose: it passes all
+// stages in one request, is never stored, and renews the session that it was started in.
 //
 // Every try at a password or code takes the same steps (R1 to R3): check the budget in the
 // ledger, wait in the hashing queue if a hash is needed, reserve the try in the ledger and

@@ -26,10 +26,10 @@ type Spared struct {
 // EndOthers ends everything that could still act for the account, except what is spared. It sets
 // a new stamp, which it returns and gives to the machine passes that it spares. It deletes
 // attempts, the other machine passes, sessions, pending enrolments and known browsers. It also
-// revokes let-in links and links to confirm an address, since a thief may have issued one in a
-// session that ends now, and mailed links that set a password or make a browser known. A link
-// that restores a former address stays valid, since a thief who changes the password too could
-// otherwise end it. The account's row stays locked until tx ends.
+// revokes mailed links that set a password or make a browser known. And it revokes let-in links
+// and links to confirm an address, since a thief may have issued one in a session that ends now.
+// A link that restores a former address stays valid: otherwise a thief who changed the address
+// could end that link by changing the password. The account's row stays locked until tx ends.
 func EndOthers(ctx context.Context, tx *db.Tx, accountID string, spared Spared) (stamp string, err error) {
 	var before account.Account
 	if spared.StrongPasses {

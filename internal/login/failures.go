@@ -13,16 +13,16 @@ import (
 
 const (
 	// maxSingleEvents is how many failures of one kind in an hour get an event each. After
-	// that an event is written whenever the count doubles, so that an hour has about 30.
+	// that, an event is written whenever the count doubles, so an hour has about 30 events.
 	maxSingleEvents = 20
 
-	// maxUnknownEvents limits the events per hour and node that wrong passwords from unknown
-	// browsers can write, over all accounts and networks: 20 MB a day at 400 bytes each.
+	// maxUnknownEvents limits the events that wrong passwords from unknown browsers can cause
+	// per hour and node, over all accounts and networks: 20 MB a day at 400 bytes an event.
 	// Further failures are only counted.
 	maxUnknownEvents = 2000
 
-	// recordTimeout limits the work after a credential was verified. It no longer ends when
-	// the client disconnects, and without a limit it could hang.
+	// recordTimeout limits the work after a credential was verified. That work doesn't end when
+	// the client disconnects, so it could hang without a limit.
 	recordTimeout = 10 * time.Second
 )
 
@@ -40,8 +40,8 @@ func (s *Service) GiveBack(ctx context.Context, r throttle.Reservation) error {
 	return s.Ledger.GiveBack(ctx, r)
 }
 
-// failure is the key by which failures are counted: wrong passwords by account and network,
-// other failures by account alone.
+// failure is the key under which failures are counted: wrong passwords by account and network,
+// other failures only by account.
 type failure struct {
 	account, network string
 	kind             audit.Kind
@@ -57,10 +57,10 @@ type failures struct {
 	unknownEvents int // events written for them
 }
 
-// count counts a failure and reports in event whether to write one. The event stands for
-// number failures of this hour, or for this one alone if number is 0. ofAll reports that the
-// number covers all accounts and networks, so that the event must name neither.
-func (f *failures) count(now time.Time, of failure, unknownBrowser bool) (number int, ofAll, event bool) {
+// count counts a failure under key. The result event reports whether to write an audit event.
+// That event stands for number failures of this hour, or only for this failure if number is 0.
+// If ofAll is true, number covers all accounts and networks, so the event must name neither.
+func (f *failures) count(now time.Time, key failure, unknownBrowser bool) (number int, ofAll, event bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if hour := now.Truncate(time.Hour); !hour.Equal(f.hour) {
@@ -69,12 +69,12 @@ func (f *failures) count(now time.Time, of failure, unknownBrowser bool) (number
 	if unknownBrowser {
 		f.unknown++
 		if f.unknownEvents >= maxUnknownEvents {
-			// Counting them by account and network would take unlimited memory.
+			// Counting these failures by account and network would take unlimited memory.
 			return f.unknown, true, f.unknown > maxUnknownEvents && isDoubling(f.unknown, maxUnknownEvents)
 		}
 	}
-	f.counts[of]++
-	n := f.counts[of]
+	f.counts[key]++
+	n := f.counts[key]
 	if n > maxSingleEvents {
 		number, event = n, isDoubling(n, maxSingleEvents)
 	} else {
@@ -96,11 +96,11 @@ func isDoubling(n, first int) bool {
 // recordFailure writes the audit event of a failure in its own transaction, or only counts the
 // failure if there were too many.
 func (s *Service) recordFailure(ctx context.Context, e audit.Event, known device.Device, from Browser) error {
-	of, unknownBrowser := failure{account: e.AccountID, kind: e.Kind}, false
+	key, unknownBrowser := failure{account: e.AccountID, kind: e.Kind}, false
 	if e.Kind == audit.SignInFailed {
-		of.network, unknownBrowser = throttle.WidePrefixOf(from.Address), known.ID == ""
+		key.network, unknownBrowser = throttle.WidePrefixOf(from.Address), known.ID == ""
 	}
-	number, ofAll, event := s.failures.count(e.At, of, unknownBrowser)
+	number, ofAll, event := s.failures.count(e.At, key, unknownBrowser)
 	if !event {
 		return nil
 	}

@@ -16,11 +16,11 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// lockAccounts locks the account's row, and that of the account whose session the browser holds,
-// since finish may end that session. It locks in the order of ids, so that two browsers that
-// switch between the same accounts in opposite directions don't deadlock. It must be the
-// first statement of tx. It returns the account as it is under the lock, or [ErrNoAttempt] if
-// it was removed.
+// lockAccounts locks the account's row. It also locks the row of the account whose session the
+// browser holds, since finish may end that session. It locks in the order of ids, so that two
+// browsers that switch between the same accounts in opposite directions don't deadlock. It must be
+// the first statement of tx. It returns the account as read under the lock, or [ErrNoAttempt] if
+// the account was removed.
 func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string, from Browser) (owner account.Account, err error) {
 	ids := []string{accountID}
 	_, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, s.Clock())
@@ -35,7 +35,7 @@ func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string,
 		if id == accountID {
 			owner, err = lockAccount(ctx, tx, id)
 		} else if err = account.Lock(ctx, tx, id); errors.Is(err, db.ErrNotFound) {
-			err = nil // the account was removed, and its sessions with it
+			err = nil // the account was removed together with its sessions
 		}
 		if err != nil {
 			return account.Account{}, err
@@ -45,7 +45,7 @@ func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string,
 }
 
 // lockAccount locks the account's row until tx ends and returns the account. It returns
-// [ErrNoAttempt] if the account was removed, and its attempts with it.
+// [ErrNoAttempt] if the account was removed together with its attempts.
 func lockAccount(ctx context.Context, tx *db.Tx, id string) (account.Account, error) {
 	owner, err := account.LockAndRead(ctx, tx, id)
 	if errors.Is(err, db.ErrNotFound) {
@@ -57,9 +57,9 @@ func lockAccount(ctx context.Context, tx *db.Tx, id string) (account.Account, er
 // finish ends an attempt at [StageDone] and returns the browser's new cookies. It is the only
 // function that creates a session (R13). In one transaction it deletes the attempt, creates the
 // session, makes the browser known under a new token and writes the event. It returns
-// [ErrNoAttempt] if the attempt is gone or the account changed since. owner is the account as
-// read under the lock of [Service.lockAccounts], which tx must hold. So a concurrent reset either
-// ends the new session and known browser, or deletes the attempt before they are made.
+// [ErrNoAttempt] if the attempt is gone or the account changed since it began. owner is what
+// [Service.lockAccounts] returned in tx. Because of that lock, a concurrent reset either ends the
+// new session and known browser, or deletes the attempt before they are made.
 func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (opened Opened, err error) {
 	if err := a.consume(ctx, tx); err != nil {
 		return opened, err
@@ -95,9 +95,9 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	return opened, s.Journal.RecordWith(ctx, tx, event, notice.Facts{NewBrowser: !known})
 }
 
-// openSession opens the session of a completed sign-in and returns its token. A session of
-// the same account that the browser holds stays, with a new token; one of another account
-// ends.
+// openSession opens the session of a completed sign-in and returns its token. If the browser
+// already holds a session of the same account, that session stays and gets a new token. If it
+// holds a session of another account, that session ends.
 func (s *Service) openSession(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (secret.Text, error) {
 	now := s.Clock()
 	held, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, now)
@@ -116,8 +116,8 @@ func (s *Service) openSession(ctx context.Context, tx *db.Tx, a Attempt, owner a
 	return session.Create(ctx, tx, owner, session.Opening{Proofs: a.Proofs, Browser: from.session(), Life: s.Life}, now)
 }
 
-// renewSession adds the proofs of a reauthentication to the session that it is for, and returns
-// the session's new token. It returns [ErrNoAttempt] if the browser holds another session.
+// renewSession adds the proofs of reauthentication a to the session a.SessionID, and returns that
+// session's new token. It returns [ErrNoAttempt] if the browser holds another session.
 func (s *Service) renewSession(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (secret.Text, error) {
 	now := s.Clock()
 	held, _, err := session.ByToken(ctx, tx, from.Session, s.Life, now)
@@ -139,8 +139,8 @@ func renewed(token secret.Text, err error) (secret.Text, error) {
 	return token, err
 }
 
-// ProofsName returns the name for a session's proofs that ends the message keys of the catalogue
-// (how.password, how.password_totp and so on). It names the strongest of the proofs.
+// ProofsName returns a name for the strongest of a session's proofs. The catalogue's message keys
+// end in this name (how.password, how.password_totp and so on).
 func ProofsName(proofs []authenticator.Proof) string {
 	proven := map[authenticator.Kind]bool{}
 	for _, p := range proofs {

@@ -21,9 +21,9 @@ type CodeFormat struct {
 // StandardFormat returns the format of the codes of new authenticators.
 func StandardFormat() CodeFormat { return formatOf([]totp.Parameters{totp.Standard()}) }
 
-// formatOf returns the format of several authenticators. It leaves out those whose parameters
-// aren't supported. While an account has such an authenticator, its codes aren't compared:
-// loadTOTP fails.
+// formatOf returns the common format of several authenticators. It leaves out those whose
+// parameters aren't supported. While an account has such an authenticator, none of the account's
+// codes are compared: loadTOTP fails.
 func formatOf(all []totp.Parameters) CodeFormat {
 	f := CodeFormat{Period: totp.Period}
 	for _, p := range all {
@@ -37,8 +37,8 @@ func formatOf(all []totp.Parameters) CodeFormat {
 	return f
 }
 
-// accepts reports whether the normalized codes can be compared: one of the authenticators has
-// codes of that length. second is empty for a single code.
+// accepts reports whether the normalized codes can be compared, that is, whether one of the
+// authenticators has codes of their length. second is empty for a single code.
 func (f CodeFormat) accepts(first, second string) bool {
 	return slices.Contains(f.Digits, len(first)) && (second == "" || len(second) == len(first))
 }
@@ -54,8 +54,8 @@ func unitsOf(all []totp.Parameters, digits int) int {
 	return totp.Units(n, digits)
 }
 
-// readParameters returns the parameters of TOTP authenticators, in their order and without
-// those that were removed since they were listed.
+// readParameters returns the parameters of TOTP authenticators, in the order of authenticators. It
+// leaves out the authenticators that were removed since they were listed.
 func readParameters(ctx context.Context, q db.Querier, authenticators []authenticator.Authenticator) ([]totp.Parameters, error) {
 	var all []totp.Parameters
 	for _, one := range authenticators {

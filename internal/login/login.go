@@ -24,8 +24,8 @@ import (
 )
 
 // Service signs accounts in. In memory it keeps only the number of failures in the current hour.
-// Callers set every exported field; only Journal and Metrics may stay
-// empty. It is safe for concurrent use.
+// Callers set every exported field; only Journal and Metrics may stay empty. A Service is safe for
+// concurrent use.
 type Service struct {
 	DB        *db.DB
 	Ring      *secret.Ring
@@ -50,7 +50,7 @@ type Browser struct {
 	Address   netip.Addr
 	UserAgent string // printable text of limited length
 	Device    string // value of its device cookie (see package device), or empty
-	Session   string // token of the session that it holds, or empty
+	Session   string // token of the session that the browser holds, or empty
 }
 
 func (b Browser) session() session.Browser {
@@ -69,12 +69,12 @@ func (b Browser) address() string {
 	return b.Address.String()
 }
 
-// Event returns an audit event of the account's owner in this browser.
+// Event returns an audit event about something that the account's owner does in this browser.
 func (b Browser) Event(now time.Time, accountID string, kind audit.Kind) audit.Event {
 	return audit.Event{At: now, AccountID: accountID, Actor: audit.ByOwner, Kind: kind, Address: b.address(), Browser: b.UserAgent}
 }
 
-// Me is the owner behind a change: a live session, its account, and the browser that
+// Me is the owner who makes a change: a live session, its account, and the browser that
 // holds the session's token. The route's access check has already passed.
 type Me struct {
 	Session session.Session
@@ -85,19 +85,19 @@ type Me struct {
 // Errors that callers answer with a page. Any other error means that the request was not
 // carried out: status 503.
 var (
-	// ErrRejected means that the credential was wrong. Before a right password it carries
-	// no reason; after one it may be a [CodeError].
+	// ErrRejected means that the credential was wrong. Before a right password it carries no
+	// reason; after a right password the error may be a [CodeError].
 	ErrRejected = errors.New("credential rejected")
 	// ErrWrongPassword means that the password of a signed-in user was wrong. It wraps
 	// ErrRejected.
 	ErrWrongPassword = fmt.Errorf("%w: password", ErrRejected)
-	// ErrNoAttempt means that the attempt doesn't exist, has expired, was cancelled, or that
-	// the account changed since. The user has to start again.
+	// ErrNoAttempt means that the attempt doesn't exist, has expired or was cancelled, or that the
+	// account has changed since the attempt began. The user has to start again.
 	ErrNoAttempt = errors.New("no such sign-in is under way")
 	// ErrNeedTwoCodes means that single codes aren't verified now, but two in a row are.
 	ErrNeedTwoCodes = errors.New("two codes in a row are needed")
-	// ErrNoMoreCodes means that no codes are verified now. The user can use a backup code
-	// or ask the operator.
+	// ErrNoMoreCodes means that no codes of authenticators are verified now. The user can use a
+	// backup code or ask the operator.
 	ErrNoMoreCodes = errors.New("no more codes are accepted for now")
 	// ErrNoTOTP means that the account has no TOTP authenticator. The code was not verified and
 	// cost no try. A backup code still works.
@@ -105,20 +105,19 @@ var (
 	// ErrClock means that no code is verified, because the server's clock is behind an
 	// earlier time or far from the database's (F7). A backup code still works.
 	ErrClock = errors.New("this server's clock is wrong")
-	// ErrShielded means that after many wrong passwords only known browsers may try one. A
+	// ErrShielded means that, after many wrong passwords, only known browsers may try passwords. A
 	// let-in link makes a browser known.
 	ErrShielded = errors.New("only known browsers may try passwords of this account now")
-	// ErrEnded means that this wrong code was one too many: another person has the password,
-	// and all attempts of the account were ended.
+	// ErrEnded means that this wrong code was one too many. Another person seems to have the
+	// password, so all attempts of the account were ended.
 	ErrEnded = errors.New("too many wrong codes ended every sign-in under way")
-	// ErrGone means that the thing to change doesn't exist or belongs to another account, or
+	// ErrGone means that what was to be changed doesn't exist or belongs to another account, or
 	// that the session has ended or got a new token.
 	ErrGone = errors.New("there is nothing to change")
 	// ErrSamePassword means that the new password equals the current one.
 	ErrSamePassword = errors.New("new password is the old one")
-	// ErrPasswordEnded means that the password was right but is suspect, and that the
-	// account has no second authenticator. The user needs a link from an operator to set a
-	// new one.
+	// ErrPasswordEnded means that the password was right but is suspect, and that the account
+	// has no second authenticator. To set a new password, the user needs a link from an operator.
 	ErrPasswordEnded = errors.New("password is suspect and isn't enough by itself")
 )
 
@@ -126,7 +125,7 @@ var (
 // again.
 type WaitError struct {
 	RetryAfter time.Duration
-	Change     bool // the limit is one of changes; otherwise of tries
+	Change     bool // the limit is on changes; otherwise it is on tries
 }
 
 func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.RetryAfter) }
@@ -134,7 +133,7 @@ func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.Ret
 // CodeError is a rejected code with its reason, which is shown only after a right password. It
 // wraps [ErrRejected].
 type CodeError struct {
-	Malformed bool // no authenticator has such codes; it was not compared and cost no try
+	Malformed bool // no authenticator has such codes; the code was not compared and cost no try
 	Pair      bool // the user gave two consecutive codes
 	Result    totp.Result
 	Minutes   int        // see [totp.Result]
@@ -154,8 +153,8 @@ var ErrMalformedBackupCode = fmt.Errorf("%w: not the shape of a backup code", Er
 // names share 2¹⁶ rows, so that they can't fill the table.
 const unknownNameBits = 16
 
-// LedgerID returns the account id under which the ledger counts what is tried for a name: that of
-// owner, or one that the name determines if owner is the zero account.
+// LedgerID returns the account id under which the ledger counts the tries for a name. It is owner's
+// id, or, if owner is the zero account, an id that is computed from the typed name.
 func (s *Service) LedgerID(owner account.Account, typed string) string {
 	if owner.ID != "" {
 		return owner.ID
@@ -163,8 +162,8 @@ func (s *Service) LedgerID(owner account.Account, typed string) string {
 	return unknownNameID(s.Ring, typed)
 }
 
-// unknownPrefix begins the ids that stand for unknown names. No account's id begins with it, since
-// ids of accounts have another length.
+// unknownPrefix begins the ids that stand for unknown names. Such an id is never an account's,
+// since ids of accounts have another length.
 const unknownPrefix = "nobody-"
 
 // IsUnknownName reports whether [Service.LedgerID] returned the id for a name that doesn't exist.
@@ -188,23 +187,23 @@ func unknownNameID(ring *secret.Ring, typed string) string {
 type passwordResult struct {
 	password.Outcome
 	place       string               // see [Attempt.Place]
-	known       device.Device        // the known browser that sent it, or one that mail let in; zero for an unknown one
+	known       device.Device        // the browser that sent it, if known or let in by mail; otherwise zero
 	reservation throttle.Reservation // to be given back if the password matched
-	rehashed    secret.Text          // after a match with a weak hash: the one to store
+	rehashed    secret.Text          // after a match with a weak hash: the stronger hash to store
 }
 
-// decoyID returns an account id that doesn't exist, for the password query of an unknown
-// name. It is derived from the name, so that the query reads a stable, random place of the
-// index, as the query of a real account does.
+// decoyID returns an account id that doesn't exist, for the password query of an unknown name. The
+// id is derived from the name, so that the query always reads the same random place of the index,
+// as the query for a real account does.
 func decoyID(ring *secret.Ring, ledgerID string) string {
 	const idBytes = 15 // as in [secret.NewID]
 	return base64.RawURLEncoding.EncodeToString(ring.MAC("stand-in", ledgerID)[:idBytes])
 }
 
-// tryPassword compares typed with the password of owner. For an unknown name owner is the zero
+// tryPassword compares typed with the password of owner. For an unknown name, owner is the zero
 // account, and ledgerID names the budget. The order is: check the ledger, wait in the hashing
-// queue, reserve, verify. A known browser of the account has its own budget, so that tries
-// elsewhere can't use up the owner's. The browsers that mail let in share one budget.
+// queue, reserve, verify. A known browser of the account has its own budget, so that tries from
+// elsewhere can't use up the owner's. All browsers that were let in by mail share one budget.
 func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (passwordResult, error) {
 	accountID := owner.ID
 
@@ -253,8 +252,8 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	return v, nil
 }
 
-// passwordTries returns the tries that a password counts as. known is the browser that sent it,
-// which is known, let in, or zero for an unknown one.
+// passwordTries returns the tries that a password counts as. known is the browser that sent the
+// password, if it is known or was let in by mail, and otherwise zero.
 func passwordTries(ledgerID string, known device.Device, from Browser) []throttle.Try {
 	try := throttle.Try{Key: throttle.Key{Account: ledgerID, Bucket: throttle.PasswordUnknownDevice}, Units: 1}
 	switch {
@@ -269,9 +268,9 @@ func passwordTries(ledgerID string, known device.Device, from Browser) []throttl
 }
 
 // VerifyPassword compares typed with the password of a signed-in owner. Tries count against the
-// same budget as at sign-in. A wrong password is recorded and returns [ErrWrongPassword]. Callers
-// give the reservation back: in the transaction of the change that the password allows, or with
-// [Service.GiveBack] if the change fails.
+// same budget as at sign-in. If the password is wrong, VerifyPassword records that and returns
+// [ErrWrongPassword]. If it is right, the caller must give the reservation back: in the transaction
+// of the change that the password allows, or with [Service.GiveBack] if the change fails.
 func (s *Service) VerifyPassword(ctx context.Context, me Me, typed string) (throttle.Reservation, error) {
 	v, err := s.verifyPassword(ctx, me, typed)
 	return v.reservation, err
@@ -317,7 +316,7 @@ func (s *Service) settleDetached(ctx context.Context, accountID string, v passwo
 }
 
 // RefusalError returns the error for a verdict of the ledger, or nil for [throttle.Allow]. It
-// counts the others in the metrics.
+// counts every other verdict in the metrics.
 func (s *Service) RefusalError(v throttle.Verdict) error {
 	if v.Answer != throttle.Allow {
 		s.Metrics.countRefusal(v.Bucket)

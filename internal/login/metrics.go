@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Metrics holds callbacks that count what happens; any of them may be nil. They don't receive
-// data about an account or client.
+// Metrics holds callbacks that count what happens. Any of them may be nil. They receive no data
+// about accounts or clients.
 type Metrics struct {
 	SignIn       func(Outcome)
 	SecondFactor func(authenticator.Kind, Outcome)
@@ -26,11 +26,11 @@ type Outcome string
 // The outcomes.
 const (
 	OutcomeAccepted Outcome = "accepted"
-	OutcomeRejected Outcome = "rejected" // the credential was wrong, or the new password unfit
+	OutcomeRejected Outcome = "rejected" // the credential was wrong, or the new password isn't allowed
 	OutcomeRefused  Outcome = "refused"  // not verified: a budget is used up, or the account has no such authenticator
 	OutcomeClock    Outcome = "clock"    // not verified: the server's clock is wrong
 	OutcomeExpired  Outcome = "expired"  // the attempt doesn't exist any more
-	OutcomeBusy     Outcome = "busy"     // the hashing queue is full, or the ledger row contended
+	OutcomeBusy     Outcome = "busy"     // the hashing queue is full, or too many tries write one ledger row
 	OutcomeFailed   Outcome = "failed"   // any other error, such as one of the database
 )
 
@@ -59,15 +59,15 @@ func OutcomeOf(err error) Outcome {
 	}
 }
 
-// countPassword counts a sign-in whose password step ended it, with a session or an error.
+// countPassword counts a sign-in that ended at its password step, with a session or an error.
 func (m Metrics) countPassword(p Progress, err error) {
 	if m.SignIn != nil && (err != nil || p.Stage == StageDone) {
 		m.SignIn(OutcomeOf(err))
 	}
 }
 
-// countLaterStep counts a sign-in that a later step completed. An error isn't counted, since the
-// user may try again after a wrong code.
+// countLaterStep counts a sign-in that was completed at a later step. It doesn't count an error,
+// since the user can try again after a wrong code.
 func (m Metrics) countLaterStep(p Progress, err error) {
 	if err == nil {
 		m.countPassword(p, nil)
@@ -86,8 +86,8 @@ func (m Metrics) countRefusal(bucket throttle.Bucket) {
 	}
 }
 
-// placeOf returns the place in the hashing queue of a password or backup code of the account.
-// known is the known browser that sent it, or zero for an unknown one.
+// placeOf returns the place that a password or backup code of the account takes in the hashing
+// queue. known is the known browser that sent the credential, or zero for an unknown browser.
 func placeOf(accountID string, known device.Device, from Browser) throttle.Place {
 	if known.ID == "" {
 		return throttle.Place{Account: accountID, Browser: throttle.PrefixOf(from.Address)}
@@ -95,8 +95,8 @@ func placeOf(accountID string, known device.Device, from Browser) throttle.Place
 	return throttle.Place{Account: accountID, Known: true, Browser: known.ID}
 }
 
-// acquireSlot is [throttle.Queue.Acquire] that also measures the wait. Past the account's pace it
-// returns a [*WaitError].
+// acquireSlot calls [throttle.Queue.Acquire] and measures the wait. If the account's tries come
+// too fast, it returns a [*WaitError].
 func (s *Service) acquireSlot(ctx context.Context, p throttle.Place) (release func(matched bool), err error) {
 	begin := s.Clock()
 	release, err = s.Queue.Acquire(ctx, p)

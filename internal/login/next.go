@@ -14,8 +14,8 @@ const (
 	StageDone
 )
 
-// Next returns the stage an attempt is at, given what was proven, which
-// second authenticators the account has, and whether its password is suspect.
+// Next returns the stage that an attempt is at. It decides by the attempt's proofs, by the kinds of
+// the account's second authenticators, and by whether the account's password is suspect.
 func Next(proven []authenticator.Proof, has []authenticator.Kind, suspect bool) Stage {
 	level := authenticator.AAL(proven)
 	switch {

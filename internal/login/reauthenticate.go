@@ -28,7 +28,7 @@ func (s *Service) Reauthenticate(ctx context.Context, me Me, given Proofs, retur
 	if err != nil {
 		return Progress{}, err
 	}
-	// Give the reservation back now, before the code is verified: a wrong code doesn't make
+	// Give the password's reservation back before the code is verified: a wrong code doesn't make
 	// the password wrong.
 	if err := s.settleDetached(ctx, owner.ID, v); err != nil {
 		return Progress{}, err

@@ -22,7 +22,7 @@ const home = "/"
 func CheckReturn(raw string) string {
 	checked := CheckPath(raw)
 	u, err := url.Parse(checked)
-	// After a redirect to these pages the user would be signed out or at the form again.
+	// A redirect to one of these pages would sign the user out or show the sign-in form again.
 	if err != nil || u.Path == "/logout" || u.Path == "/login" || strings.HasPrefix(u.Path, "/login/") {
 		return home
 	}
@@ -30,9 +30,9 @@ func CheckReturn(raw string) string {
 }
 
 // CheckPath returns raw if it is an absolute path on any host, with query and fragment, and
-// otherwise "/". A path that a browser could read as another host (two slashes, a backslash,
-// a control character) is never returned. Nor is one of more than 2048 bytes, which is too
-// long to be a parameter of another URL.
+// otherwise "/". It never returns a path that a browser could read as another host (two slashes,
+// a backslash, a control character), nor a path of more than 2048 bytes, which is too long to be
+// a parameter of another URL.
 func CheckPath(raw string) string { return checkPath(raw, maxReturnURL) }
 
 // CheckAddress is [CheckPath] for paths of up to [MaxAddress] bytes.
@@ -66,12 +66,13 @@ func checkPath(raw string, longest int) string {
 	return home
 }
 
-// unescapedChars escapes characters that a path or fragment may not contain (RFC 3986, section
-// 3.3) but that browsers send. If one of them stayed, net/url would encode the whole path
-// again and write a %2F in it as a slash.
+// unescapedChars escapes the characters that RFC 3986, section 3.3, doesn't allow in a path or
+// fragment but that browsers send. If one of them stayed, net/url would encode the whole path
+// again and turn a %2F in it into a slash.
 var unescapedChars = strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", "^", "%5E", "`", "%60", "{", "%7B", "|", "%7C", "}", "%7D")
 
-// escapeChars escapes them in the path and the fragment; a query may contain them.
+// escapeChars applies [unescapedChars] to the path and the fragment. A query may contain these
+// characters.
 func escapeChars(raw string) string {
 	rest, fragment, hasFragment := strings.Cut(raw, "#")
 	path, query, hasQuery := strings.Cut(rest, "?")

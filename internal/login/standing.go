@@ -9,15 +9,15 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Standing is what wrong tries at an account's credentials have caused. Operators see it when they
-// help the owner.
+// Standing says what wrong tries at an account's credentials have caused. Operators see it when
+// they help the owner.
 type Standing struct {
 	Suspect    bool // the next sign-in must choose another password
 	Shielded   bool // browsers that aren't known can't try a password
 	Slowed     bool // browsers that aren't known must wait between passwords
 	TwoCodes   bool // browsers that aren't known must give two codes in a row
 	NoCodes    bool // browsers that aren't known can't give codes at all
-	WrongCodes int  // wrong codes after the right password of which the owner is warned
+	WrongCodes int  // number of wrong codes, after the right password, that the owner is warned of
 }
 
 // StandingOf returns the standing of an account. It changes nothing.

@@ -27,7 +27,7 @@ type Progress struct {
 	Stage     Stage
 	Attempt   secret.Text // before [StageDone]: the attempt's new token
 	ReturnURL string      // at [StageDone]: where to redirect, as CheckReturn returned it
-	CodesLeft int         // after a backup code: the number of unused ones; else -1
+	CodesLeft int         // after a backup code: how many are still unused; otherwise -1
 	Username  string      // of the account, for the log
 }
 
@@ -59,8 +59,8 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	ctx, done := detached(ctx)
 	defer done()
 	if !v.Match || owner.Disabled() {
-		// Unknown names get an event too. Without it, the answer would come earlier by the time of a
-		// commit, which would tell a client that the name doesn't exist.
+		// Unknown names get an event too. Without it, the answer would come sooner, by the time that
+		// a commit takes, and so tell a client that the name doesn't exist.
 		if err := s.recordFailure(ctx, from.Event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
@@ -93,8 +93,8 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	return progress, err
 }
 
-// stageOf returns the stage of owner's attempt, from what q reads now. It returns [ErrNoAttempt]
-// if the account changed since owner was read.
+// stageOf reads the account's state through q and returns the stage of owner's attempt a. It
+// returns [ErrNoAttempt] if the account changed since owner was read.
 func stageOf(ctx context.Context, q db.Querier, a Attempt, owner account.Account) (Stage, error) {
 	authenticators, err := authenticator.List(ctx, q, owner.ID)
 	if err != nil {
@@ -110,8 +110,8 @@ func stageOf(ctx context.Context, q db.Querier, a Attempt, owner account.Account
 		if err != nil {
 			return StageFirst, err
 		}
-		// Otherwise the rows were lost or deleted. That must not turn the account into one
-		// without a second factor.
+		// The account is unchanged, so the rows were lost or deleted. That must not turn it into
+		// an account without a second factor.
 		return StageFirst, fmt.Errorf("account %s has two-factor authentication on, but no authenticator", owner.ID)
 	}
 	var kinds []authenticator.Kind
@@ -145,8 +145,8 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, owner accou
 	switch stage {
 	case StageSecond, StageNewPassword:
 		if a.Purpose != SignIn {
-			// The proofs were enough when they were given, and the account changed since: two-factor
-			// authentication was turned on. Only sign-ins are stored.
+			// The proofs were enough when they were given, but two-factor authentication has been
+			// turned on since. A reauthentication can't wait for another proof: only sign-ins are stored.
 			return Progress{}, ErrNoAttempt
 		}
 		progress.Attempt, err = a.store(ctx, tx, s.Clock())
@@ -177,7 +177,7 @@ type Prompt struct {
 // form for a code.
 func (p Prompt) HasTOTP() bool { return len(p.Authenticators) > 0 }
 
-// AttemptPrompt returns what to ask for in the attempt with this token, or [ErrNoAttempt].
+// AttemptPrompt returns what the page asks for in the attempt with this token, or [ErrNoAttempt].
 func (s *Service) AttemptPrompt(ctx context.Context, token string, from Browser) (Prompt, error) {
 	q := s.DB.Reader()
 	a, owner, err := s.attempt(ctx, q, token)
@@ -253,13 +253,14 @@ func (s *Service) GuessableWords(owner account.Account) []string {
 	return []string{s.Issuer, owner.Name, owner.DisplayName, owner.Email}
 }
 
-// HashNew checks and hashes a new password. It returns [ErrSamePassword] if the account has
-// the same one.
+// HashNew checks and hashes a new password. It returns [ErrSamePassword] if the account already
+// has that password.
 func (s *Service) HashNew(ctx context.Context, owner account.Account, typed string) (secret.Text, error) {
 	if err := s.CheckNew(owner, typed); err != nil {
 		return secret.Text{}, err
 	}
-	// All callers are signed in or have a link or the command line, so they count as known.
+	// Every caller acts for a user who is signed in, has a link or is on the command line. So the
+	// request counts as one from a known browser.
 	release, err := s.acquireSlot(ctx, throttle.Place{Account: owner.ID, Known: true})
 	if err != nil {
 		return secret.Text{}, err
@@ -283,7 +284,8 @@ func asRefused(e audit.Event) audit.Event {
 	return e
 }
 
-// NewBackupCodes makes a set of backup codes in a hashing slot, since it computes their hashes.
+// NewBackupCodes makes a set of backup codes. It waits for a hashing slot, since it computes the
+// codes' hashes.
 func (s *Service) NewBackupCodes(ctx context.Context, accountID string) (backupcode.Set, error) {
 	release, err := s.acquireSlot(ctx, throttle.Place{Account: accountID, Known: true})
 	if err != nil {

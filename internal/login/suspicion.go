@@ -13,18 +13,18 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// checkSuspicion evaluates the account's wrong codes after a further one. From the third on it
-// notifies the owner, once. From the fifth on it marks the password as suspect, so that the
-// next sign-in must change it, and ends all attempts; ended reports that.
+// checkSuspicion evaluates the account's wrong codes after one more. From the third wrong code on
+// it notifies the owner, once. From the fifth on it marks the password as suspect, so that the next
+// sign-in must change it, and ends all attempts. The result ended reports that it did so.
 func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
 	suspicion, _, err := s.suspicionOf(ctx, tx, accountID)
 	if err != nil || !suspicion.Notice {
 		return false, err
 	}
-	// Under the lock, one of several concurrent wrong codes writes the notice. Another password
-	// may have been set before the lock was free; the wrong codes say nothing about that one.
+	// Under the lock, only one of several concurrent wrong codes writes the notice. A new password
+	// may have been set before the lock was free; the wrong codes say nothing about that password.
 	if err := account.Lock(ctx, tx, accountID); errors.Is(err, db.ErrNotFound) {
-		return false, nil // the account was removed, and its password with it
+		return false, nil // the account was removed together with its password
 	} else if err != nil {
 		return false, err
 	}
@@ -58,8 +58,8 @@ func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID strin
 	return true, revokeAttempts(ctx, tx, accountID)
 }
 
-// suspicionOf returns what the wrong codes since the account's password was set mean, and when
-// that was.
+// suspicionOf evaluates the wrong codes since the account's password was set. It also returns when
+// the password was set.
 func (s *Service) suspicionOf(ctx context.Context, q db.Querier, accountID string) (throttle.Suspicion, time.Time, error) {
 	changed, err := password.ChangedAt(ctx, q, accountID)
 	if err != nil {
@@ -77,8 +77,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// WrongCodes returns the number of wrong codes after a right password of which the account's
-// owner must be notified, or 0.
+// WrongCodes returns how many wrong codes after a right password the account's owner must be
+// notified of, or 0.
 func (s *Service) WrongCodes(ctx context.Context, owner account.Account) (int, error) {
 	suspicion, _, err := s.suspicionOf(ctx, s.DB.Reader(), owner.ID)
 	if err != nil || !suspicion.Notice {

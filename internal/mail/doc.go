@@ -1,6 +1,5 @@
 // Package mail writes mails to the owners of accounts and sends them. It owns no table. Its callers
-// decide which mails are sent, and when a mail that failed is sent again, by the [Class] of the
-// error.
+// decide which mails are sent. The [Class] of an error tells them when to try a failed mail again.
 //
 //   - [Renderer] (render.go) writes the subject, text and HTML of a notice, a link or a test mail
 //     from the sentences of package locale. wording.go has the sentences of each kind.
@@ -11,6 +10,6 @@
 //   - [Error] (error.go) says what went wrong; its class says whether another try may help.
 //   - trace.go traces the dialogue with the server, without secrets.
 //
-// A password is sent over TLS only, and mails are sent without TLS to this machine only. If a mail
-// server doesn't offer STARTTLS, or its certificate isn't valid, neither is sent.
+// A password is sent only over TLS. A mail is sent without TLS only to a server on this machine. If
+// another mail server doesn't offer STARTTLS, or its certificate isn't valid, neither is sent.
 package mail

@@ -33,7 +33,7 @@ const (
 // Error is the error of [Mailer.Send].
 type Error struct {
 	Class  Class
-	Code   int    // of the server's answer, such as 550; 0 if the error isn't an answer
+	Code   int    // of the server's answer, such as 550; 0 if the server didn't answer
 	Status string // enhanced status code of the answer (RFC 3463), such as "5.1.1"; may be empty
 	words  string // of the answer
 	text   string
@@ -49,8 +49,8 @@ func (e *Error) Unwrap() error { return e.err }
 // maxAnswer is how many bytes of a server's answer an error quotes.
 const maxAnswer = 200
 
-// failure returns err as an [*Error]. doing says in words what failed, such as "connect";
-// permanent is the class of an answer 5xx.
+// failure returns err as an [*Error]. The parameter doing says in words what failed, such as
+// "connect". If err is an answer 5xx, the error gets the class permanent.
 func failure(doing string, err error, permanent Class) *Error {
 	if known := (*Error)(nil); errors.As(err, &known) {
 		return known
@@ -73,8 +73,8 @@ func failure(doing string, err error, permanent Class) *Error {
 	return e
 }
 
-// isDistrust reports whether err says that the server isn't the configured one, or that it
-// doesn't speak TLS. More tries are useless then.
+// isDistrust reports whether err says that the server isn't the configured one, or that the server
+// doesn't speak TLS. Further tries are useless then.
 func isDistrust(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var alert tls.AlertError
@@ -99,18 +99,19 @@ var (
 	saysPolicy    = regexp.MustCompile(`(?i)relay|sender|client|host|authenticat|polic|spam|block|denied|permi(tted|ssion)|allowed|quota|full|5\.[2-7]\.`)
 )
 
-// refusal returns the class of an answer 5xx to RCPT TO. An enhanced status code decides: 5.1.x are
-// about the address, and 5.2.1 says that the mailbox is disabled (RFC 3463, section 3; 5.1.10 is of
-// RFC 7505). Without one, 550, 551 and 553 may be about the mailbox or the server's policy (RFC
-// 5321, section 4.2.3), so the words decide. In doubt the class is Rejected: an address that isn't
-// marked costs some mails that are refused, but a wrong mark keeps an owner uninformed.
+// refusal returns the class of an answer 5xx to RCPT TO. If the answer has an enhanced status code,
+// the code decides: 5.1.x is about the address, and 5.2.1 says that the mailbox is disabled (RFC
+// 3463, section 3; RFC 7505 adds 5.1.10). Without one, 550, 551 and 553 can mean the mailbox or the
+// server's policy (RFC 5321, section 4.2.3), so the words decide. In doubt the class is Rejected:
+// a bad address that isn't marked costs some refused mails, but a wrong mark keeps an owner
+// uninformed.
 func refusal(code int, status, words string) Class {
 	switch status {
 	case "5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10", "5.2.1":
 		return BadAddress
 	}
 	switch {
-	case status == "5.1.0" && !saysPolicy.MatchString(words): // otherwise it is about the sender's address (Postfix)
+	case status == "5.1.0" && !saysPolicy.MatchString(words): // with such words, it is about the sender's address (Postfix)
 		return BadAddress
 	case code == 530: // authentication required (RFC 4954, section 6)
 		return Setup

@@ -17,23 +17,23 @@ import (
 // Mailer sends mails to one mail server or writes them into one directory. It is safe for
 // concurrent use if Trace is.
 type Mailer struct {
-	// Dir is the directory into which mails are written. If it is set, the fields of the server
+	// Dir is the directory into which mails are written. If it is set, the fields about the server
 	// are not used.
 	Dir string
 
 	Host, Port string
 	TLS        bool           // TLS from the first byte; without it, STARTTLS
-	Plain      bool           // no TLS: only if Host is this machine and User is empty
-	Roots      *x509.CertPool // CAs of the server's certificate; nil: this machine's
+	Plain      bool           // no TLS; allowed only if Host is this machine and User is empty
+	Roots      *x509.CertPool // CAs that the server's certificate may be from; nil: this machine's
 	User       string         // empty: no AUTH
 	Password   secret.Text
 
 	From   netmail.Address
 	Domain string // host of public_url, for EHLO and Message-IDs
 
-	// Trace is called for each line that is exchanged with the server, such as "-> EHLO host". The
-	// lines have no control characters, and asterisks in place of the user and password. It may be
-	// nil.
+	// Trace is called for each line that is exchanged with the server, such as "-> EHLO host". It
+	// may be nil. The lines have no control characters, and have asterisks in place of the user
+	// and password.
 	Trace func(line string)
 }
 
@@ -52,8 +52,8 @@ func (m *Mailer) Send(ctx context.Context, message Message) error {
 	return m.sendSMTP(ctx, message.To, text)
 }
 
-// checkMessage returns an error unless the address and the id have a form that can't begin another
-// command or header, or leave the directory.
+// checkMessage returns an error if the message's address or id has a form that could begin another
+// SMTP command or header, or name a file outside the directory.
 func checkMessage(message Message) error {
 	local, domain, _ := strings.Cut(message.To, "@")
 	isUnusable := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(` <>,;:"\()[]`, r) }
@@ -66,7 +66,7 @@ func checkMessage(message Message) error {
 	return nil
 }
 
-// fileTime is the form of the time in a file's name, so that names sort by time.
+// fileTime is the format of the time in a file's name. Such names sort by time.
 const fileTime = "20060102T150405.000"
 
 // write stores the mail as a file that only this user may read. Its name begins with the time.

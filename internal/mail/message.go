@@ -25,8 +25,8 @@ type Message struct {
 	HTML    string    // the same as HTML; may be empty
 }
 
-// compose returns the mail in the form of RFC 5322, with line ends CRLF. It is ASCII, except for
-// an address that isn't. from and domain are those of the [Mailer].
+// compose returns the mail in the form of RFC 5322, with line ends CRLF. The result is ASCII,
+// unless an address isn't. The parameters from and domain are the From and Domain of the [Mailer].
 func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
 	var b bytes.Buffer
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
@@ -35,8 +35,8 @@ func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
 	header("To", m.To)
 	header("Message-ID", "<"+m.ID+"@"+idDomain(domain)+">")
 	header("Subject", headerText(m.Subject))
-	// Programs that answer mails automatically, such as while their user is on holiday, must not
-	// answer this one (RFC 3834, section 5).
+	// Programs that answer mails automatically, for example while their user is on holiday, must
+	// not answer this mail (RFC 3834, section 5).
 	header("Auto-Submitted", "auto-generated")
 	if m.Lang != "" {
 		header("Content-Language", m.Lang)
@@ -67,8 +67,8 @@ func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// encodeBody returns the name of a transfer encoding and the text in it (RFC 2045, section 6): the
-// shorter one of quoted-printable, which people can read, and base64.
+// encodeBody encodes text as a body and returns the name of the transfer encoding (RFC 2045,
+// section 6): quoted-printable, which people can read, or base64, whichever is shorter.
 func encodeBody(text string) (encoding string, body []byte) {
 	var quoted bytes.Buffer
 	w := quotedprintable.NewWriter(&quoted)
@@ -103,10 +103,10 @@ const (
 	maxEncoded = 45
 )
 
-// headerText returns text as the value of a header. Text that a mail program would not show as it
-// is gets encoded as a whole (RFC 2047): text with characters beyond ASCII, with control
-// characters, with spaces at either end, or with words that look encoded. So a line break can't
-// begin another header.
+// headerText returns text as the value of a header. It encodes the whole text (RFC 2047) if a mail
+// program would not show it as it is: if the text has characters beyond ASCII, control characters,
+// spaces at either end, or words that look encoded. So a line break in text can't begin another
+// header.
 func headerText(text string) string {
 	isPlain := !strings.Contains(text, "=?") && strings.Trim(text, " ") == text && len(text) <= maxLine-len("Subject: ")
 	for _, r := range text {

@@ -24,7 +24,7 @@ var htmlLayout string
 //go:embed mail.txt
 var textLayout string
 
-// Site is what mails say about the portal.
+// Site has what mails say about the portal.
 type Site struct {
 	URL     string // of the portal's home page
 	Contact string // of the operator; may be empty
@@ -61,7 +61,7 @@ func NewRenderer(site Site) (*Renderer, error) {
 	return &Renderer{site, html, text}, nil
 }
 
-// layout is what both layouts show.
+// layout is the data that both layouts, HTML and text, show.
 type layout struct {
 	Lang, Dir, Site, Subject string
 	Lead                     sentence
@@ -85,8 +85,8 @@ type fact struct {
 	Line  string
 }
 
-// Notice renders a notice about the account called name. It returns an error for a kind that it
-// doesn't know.
+// Notice renders a notice about the account whose name is given. It returns an error if it doesn't
+// know the notice's kind.
 func (r *Renderer) Notice(c *locale.Catalogue, n notice.Notice, name string) (Rendered, error) {
 	w, ok := wordingOf(n)
 	if !ok {
@@ -121,8 +121,8 @@ func (r *Renderer) Notice(c *locale.Catalogue, n notice.Notice, name string) (Re
 	return p.write(l)
 }
 
-// Link renders a mail with a link for the account called name. It returns an error for a kind that
-// it doesn't know.
+// Link renders a mail with a link for the account whose name is given. It returns an error if it
+// doesn't know the link's kind.
 func (r *Renderer) Link(c *locale.Catalogue, k Link, name string) (Rendered, error) {
 	w, ok := linkWordings[k.Kind]
 	if !ok {
@@ -164,7 +164,8 @@ func (p paper) layout(subject string) layout {
 	return layout{Lang: p.c.Lang, Dir: p.c.Dir, Site: p.c.Site, Subject: p.c.Text(subject)}
 }
 
-// facts says when and from where something happened. The address and browser may be empty.
+// facts returns the facts that say when and from where something happened. The parameters address
+// and browser may be empty.
 func (p paper) facts(at time.Time, address, browser string) []fact {
 	all := []fact{p.fact("mail.when", p.value(p.when(at)))}
 	if address != "" {
@@ -209,14 +210,14 @@ func (p paper) browser(userAgent string) string {
 	return ua.Name
 }
 
-// value is text that a user chose, for a gap.
+// value is text that a user chose and that fills a gap of a sentence.
 type value string
 
-// link is a URL, for a gap.
+// link is a URL that fills a gap of a sentence.
 type link string
 
-// say returns the sentence with this key as plain text and as HTML. Values are isolated from the
-// sentence around them, so that their direction doesn't change it.
+// say returns the sentence with this key as plain text and as HTML. It isolates each value in args,
+// so that the value's text direction doesn't affect the sentence around it.
 func (p paper) say(key string, args ...any) sentence {
 	text, html := make([]any, len(args)), make([]any, len(args))
 	for i, arg := range args {
@@ -263,8 +264,8 @@ const (
 	popIsolate         = "\u2069"
 )
 
-// isolate adds the marks to a value with letters from right to left, if the text is from left to
-// right. In text from right to left, the catalogue adds them.
+// isolate returns text between isolating marks if it has letters of a right-to-left script and the
+// mail's language runs from left to right. For other languages the catalogue adds the marks.
 func (p paper) isolate(text string) string {
 	isTurned := strings.ContainsFunc(text, func(r rune) bool {
 		properties, _ := bidi.LookupRune(r)
@@ -276,8 +277,7 @@ func (p paper) isolate(text string) string {
 	return firstStrongIsolate + text + popIsolate
 }
 
-// Greatest lengths of values in code points, which keep mails small. Names of accounts aren't
-// longer.
+// Maximum lengths of values in code points, which keep mails small. No account's name is longer.
 const (
 	maxValue  = 64
 	maxReason = 200

@@ -16,21 +16,21 @@ import (
 
 const (
 	// connectTimeout is how long a server may take to accept a connection. A server that is up
-	// takes a second at most, and mails to one that is down must not occupy a sender for long.
+	// takes a second at most. One that is down must not keep a sender waiting for long.
 	connectTimeout = 10 * time.Second
 
-	// sendTimeout is how long sending one mail may take, from the connection to the answer to its
-	// last line. RFC 5321, section 4.5.3.2, allows servers longer. But one that hangs occupies a
-	// sender, and shutting down waits for it.
+	// sendTimeout is how long sending one mail may take, from connecting to the server's answer
+	// to the mail's last line. RFC 5321, section 4.5.3.2, allows servers more time. But a server
+	// that hangs keeps a sender waiting, and delays a shutdown.
 	sendTimeout = time.Minute
 
 	// quitTimeout is how long to wait for the answer to QUIT, which doesn't affect the mail.
 	quitTimeout = 2 * time.Second
 )
 
-// maxAnswers is how many bytes a server may send in one conversation, with those of TLS. Servers
-// send a few kilobytes, most of them certificates. Without a limit, a line without an end would use
-// up the memory.
+// maxAnswers is how many bytes a server may send in one conversation, including those of TLS.
+// Servers send a few kilobytes, mostly certificates. Without a limit, an endless line would use up
+// the memory.
 const maxAnswers = 256 << 10
 
 var (
@@ -51,7 +51,7 @@ func (m *Mailer) sendSMTP(ctx context.Context, to string, text []byte) error {
 		return failure("connect to the mail server", err, Temporary)
 	}
 	defer conn.Close()
-	// The connection ends with ctx, so that a server that hangs can't hold a call.
+	// Close the connection when ctx ends, so that a server that hangs can't block this call.
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	err = m.converse(conn, to, text)
 	if cause := context.Cause(ctx); cause != nil && err != nil {
@@ -63,7 +63,7 @@ func (m *Mailer) sendSMTP(ctx context.Context, to string, text []byte) error {
 	return err
 }
 
-// dial connects, with TLS if that begins at once.
+// dial connects to the server, and begins TLS if m.TLS is set.
 func (m *Mailer) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -90,8 +90,8 @@ func (m *Mailer) dial(ctx context.Context) (net.Conn, error) {
 	return encrypted, nil
 }
 
-// limitedConn is a connection from which a limited number of bytes can be read. It is for one
-// reader.
+// limitedConn is a connection from which a limited number of bytes can be read. Only one goroutine
+// may read from it.
 type limitedConn struct {
 	net.Conn
 	left int
@@ -139,10 +139,10 @@ func (m *Mailer) converse(conn net.Conn, to string, text []byte) error {
 	if ok, _ := client.Extension("SMTPUTF8"); !ok && isUTF8 {
 		return &Error{Class: BadAddress, text: errNoUTF8.Error(), err: errNoUTF8}
 	}
-	// If a mail asks for SMTPUTF8, servers on its way return it when the next server lacks the
-	// extension (RFC 6531, section 3.2). So only mails that need it ask for it.
+	// Ask for SMTPUTF8 only if the mail needs it: a server on the way returns a mail that asks for
+	// it when the next server lacks the extension (RFC 6531, section 3.2).
 	client.SkipSMTPUTF8(!isUTF8)
-	// All mails have the same sender, so a refusal of it concerns all of them.
+	// All mails have the same sender, so a refusal of the sender concerns all mails.
 	if err := client.Mail("<" + m.From.Address + ">"); err != nil {
 		return m.refused("MAIL FROM", err, Setup)
 	}
@@ -172,8 +172,8 @@ func (m *Mailer) startTLS(client *smtp.Client) error {
 // authenticate logs in to the server. Any refusal concerns all mails.
 func (m *Mailer) authenticate(client *smtp.Client, t *tracer) error {
 	if _, ok := client.TLSConnectionState(); !ok {
-		// The configuration doesn't allow it, and the client would send a password in plain to
-		// a host that is called localhost.
+		// The configuration doesn't allow a password without TLS, but the client would send one in
+		// plain text to a host that is called localhost.
 		return &Error{Class: Setup, text: errNotTLS.Error(), err: errNotTLS}
 	}
 	_, mechanisms := client.Extension("AUTH")
@@ -227,7 +227,8 @@ func (m *Mailer) sendData(client *smtp.Client, conn net.Conn, text []byte) error
 	return nil
 }
 
-// refused is [failure] and traces the answer, since the client logs only answers that it expects.
+// refused calls [failure], and traces the answer in err, since the client logs only the answers that
+// it expects.
 func (m *Mailer) refused(doing string, err error, permanent Class) *Error {
 	m.hideSecrets(err)
 	var answer *textproto.Error

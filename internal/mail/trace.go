@@ -18,9 +18,9 @@ const stars = "********"
 // longWord matches what may be the token of a link, which has 43 characters.
 var longWord = regexp.MustCompile(`[A-Za-z0-9+/=_-]{40,}`)
 
-// hideSecrets replaces the password, in each form in which it is sent, and words that may be
-// tokens by stars in the answer that err quotes. A server may repeat what it gets, and errors are
-// stored and logged.
+// hideSecrets puts stars into the answer that err quotes: in place of the password, in each form in
+// which it is sent, and in place of words that may be tokens. A server may repeat what it gets, and
+// errors are stored and logged.
 func (m *Mailer) hideSecrets(err error) {
 	var answer *textproto.Error
 	if !errors.As(err, &answer) {
@@ -45,10 +45,10 @@ func (m *Mailer) trace(line string) {
 // tracer passes the client's log entries to [Mailer.trace]. It is a [log.Logger].
 type tracer struct {
 	mailer    *Mailer
-	mechanism string // of the AUTH command that is sent next; "" at other times
+	mechanism string // the mechanism of the AUTH command, just before it is sent; otherwise ""
 }
 
-// startTrace makes the client log to a tracer if the mailer has a Trace.
+// startTrace returns a tracer, and makes the client log to it if the mailer has a Trace.
 func (m *Mailer) startTrace(client *smtp.Client) *tracer {
 	t := &tracer{mailer: m}
 	if m.Trace != nil {

@@ -8,14 +8,14 @@ import (
 	"github.com/sallyport/sallyport/internal/notice"
 )
 
-// wording are the keys of the sentences of a mail.
+// wording has the keys of a mail's sentences in the catalogue.
 type wording struct {
 	subject, lead string
-	advice        string // what to do if it wasn't the owner; gap url
-	isOfOperator  bool   // only operators cause it, so the mail doesn't say "If this was you"
+	advice        string // what to do if someone else did it; the sentence has the gap url
+	isOfOperator  bool   // only an operator can have done it, so the mail doesn't say "If this was you"
 }
 
-// wordings are those of the notices.
+// wordings has the wording of each kind of notice.
 var wordings = map[notice.Kind]wording{
 	notice.TwoFactorEnabled:     {"mail.two_factor_enabled.subject", "mail.two_factor_enabled.lead", "mail.advice.added", false},
 	notice.TwoFactorDisabled:    {"mail.two_factor_disabled.subject", "mail.two_factor_disabled.lead", "mail.advice.removed", false},
@@ -40,7 +40,7 @@ var wordings = map[notice.Kind]wording{
 
 const adviceOfOperator = "mail.advice.operator"
 
-// leadFormer is the lead of [notice.EmailChanged] at the former address.
+// leadFormer is the lead of [notice.EmailChanged] in the mail to the former address.
 const leadFormer = "mail.email_changed.lead_former"
 
 // wordingOf returns the wording of a notice; ok is false for an unknown kind.
@@ -66,7 +66,7 @@ const (
 	UndoEmail   LinkKind = "undo_email"   // sent to the former address: restores it
 	Invitation  LinkKind = "invitation"   // chooses the first password
 	Enrollment  LinkKind = "enrollment"   // opens the wizard
-	LetIn       LinkKind = "let_in"       // makes the browser known that opens it
+	LetIn       LinkKind = "let_in"       // makes the browser that opens it known
 )
 
 // LinkKinds returns all kinds of links.
@@ -86,7 +86,7 @@ type Link struct {
 	Address, Browser string
 }
 
-// linkWording are the keys of the sentences of a mail with a link.
+// linkWording has the keys of the sentences of a mail with a link.
 type linkWording struct {
 	subject, lead string
 	button        string // the link's text

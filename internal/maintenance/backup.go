@@ -37,9 +37,9 @@ var ErrClosed = errors.New("some sealed secrets don't open with the key ring")
 // Backup writes a consistent copy of the SQLite database to a new file of mode 0600, encrypted
 // for the recipients if there are any. The copy doesn't contain the key ring. Backup opens every
 // sealed secret of the copy with the ring and returns their number. It returns [ErrClosed] if one
-// can't be opened, [fs.ErrExist] if the file exists, and [db.ErrNotSQLite] on PostgreSQL. After
-// an error there is no new file, unless the last step failed, which syncs the directory. now is
-// the time of the machine's clock.
+// can't be opened, [fs.ErrExist] if the file exists, and [db.ErrNotSQLite] on PostgreSQL. After an
+// error there is no new file, unless only the last step failed: syncing the directory. The parameter
+// now is the time of the machine's clock.
 func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now time.Time, recipients ...age.Recipient) (secrets int, err error) {
 	source, err := d.Path()
 	if err != nil {
@@ -50,7 +50,8 @@ func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now t
 	}
 	durable.RemoveLeftovers(filepath.Dir(file), now)
 	durable.RemoveLeftovers(filepath.Dir(source), now)
-	// The copy in plain text is beside the database, where the same users can read it.
+	// Write the copy in plain text beside the database: the users who can read it there can read
+	// the database too.
 	plain, err := temporary(filepath.Dir(source))
 	if err != nil {
 		return 0, err
@@ -108,8 +109,8 @@ func temporary(dir string) (*durable.File, error) {
 	return f, nil
 }
 
-// publish calls convert to write a new file from the content of another. The file gets
-// its name when it is complete.
+// publish calls convert to write a new file from the content of from. The new file gets its name
+// only when it is complete.
 func publish(from io.ReadSeeker, file string, convert func(io.Writer, io.Reader) error) error {
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -133,7 +134,7 @@ var ErrEncrypted = errors.New("the backup is encrypted with age")
 
 // Restoration says what [Restore] restores.
 type Restoration struct {
-	File            string         // that [Backup] wrote
+	File            string         // the backup that [Backup] wrote
 	Target          string         // the SQLite database to create
 	KeepBackupCodes bool           // see [PurgeForgotten]
 	Identities      []age.Identity // decrypt an encrypted backup
@@ -197,12 +198,12 @@ func Restore(ctx context.Context, ring *secret.Ring, r Restoration, now time.Tim
 	return work.Publish(target)
 }
 
-// PurgeForgotten removes, in one transaction, what may have been used or revoked since the backup
-// was made, because the restored database doesn't know of it (F13): sessions, machine passes, known
-// browsers, attempts, pending enrolments, links, unsent mails, codes of authenticator apps that may
-// have been used and, unless keepBackupCodes, backup codes. For 24 hours, unknown browsers need two
-// codes in a row; after the restore every browser is unknown. The parameter from is the backup's
-// name in the audit log.
+// PurgeForgotten removes, in one transaction, everything that may have been used or revoked since
+// the backup was made, because the restored database doesn't know of it (F13): sessions, machine
+// passes, known browsers, attempts, pending enrolments, links, unsent mails, codes of authenticator
+// apps that may have been used, and, unless keepBackupCodes is true, backup codes. Afterwards every
+// browser is unknown, and for 24 hours unknown browsers need two codes in a row. The parameter from
+// is the backup's name in the audit log.
 func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{

@@ -28,8 +28,8 @@ func (d Database) Open(ctx context.Context) (*db.DB, error) {
 	return db.Open(ctx, d.URL)
 }
 
-// OpenCurrent is [Database.Open] for a database that exists, and changes nothing: if it doesn't
-// exist or its schema is older, OpenCurrent returns an error.
+// OpenCurrent is [Database.Open] without changes to the database: if the database doesn't exist or
+// its schema is older, OpenCurrent returns an error.
 func (d Database) OpenCurrent(ctx context.Context) (*db.DB, error) {
 	if err := d.Exists(ctx); err != nil {
 		return nil, err
@@ -40,8 +40,9 @@ func (d Database) OpenCurrent(ctx context.Context) (*db.DB, error) {
 // ErrNoPortal means that the database doesn't exist.
 var ErrNoPortal = errors.New("there is no portal")
 
-// Exists returns an error that says what to do if the database doesn't exist or can't be reached.
-// In the first case the error wraps [ErrNoPortal]. It never creates a database.
+// Exists returns nil if the database exists. If the database doesn't exist or can't be reached, it
+// returns an error that says what to do; if it doesn't exist, the error wraps [ErrNoPortal]. Exists
+// never creates a database.
 func (d Database) Exists(ctx context.Context) error {
 	path, sqlite := strings.CutPrefix(d.URL, "sqlite:")
 	if !sqlite {

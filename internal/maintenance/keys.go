@@ -20,8 +20,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// RingEvery is the shortest interval at which a server checks the key ring's file for changes.
-// Until this time after a change has passed, a server may still seal under the earlier key.
+// RingEvery is the shortest interval at which a server checks the key ring's file for changes. For
+// this long after a change, a server may still seal under the earlier key.
 const RingEvery = time.Second
 
 // sealedColumn is a column that holds sealed secrets.
@@ -48,7 +48,7 @@ type Keys struct {
 	From secret.Source
 	// now is the machine's clock.
 	now func() time.Time
-	// stored is the ring as it was read first.
+	// stored is the ring as [OpenKeys] read it.
 	stored *secret.Ring
 	// patience is how long a rotation waits for the nodes to report a key.
 	patience time.Duration
@@ -56,14 +56,14 @@ type Keys struct {
 	pause func(context.Context) error
 }
 
-// OpenKeys opens the database and reads the key ring. It doesn't check that the ring is the
-// database's; [Keys.Check] does. now is the machine's clock.
+// OpenKeys opens the database and reads the key ring. It doesn't check that the ring belongs to the
+// database; [Keys.Check] does. The function now is the machine's clock.
 func OpenKeys(ctx context.Context, database Database, from secret.Source, now func() time.Time) (*Keys, error) {
 	ring, err := from.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Otherwise Open would create an empty database, and a restore would be refused.
+	// Open would create a missing database, and a later restore would be refused because of it.
 	if err := database.Exists(ctx); err != nil {
 		return nil, err
 	}
@@ -84,8 +84,8 @@ func OpenKeys(ctx context.Context, database Database, from secret.Source, now fu
 // Close closes the database.
 func (k *Keys) Close() error { return k.DB.Close() }
 
-// waitForServers waits for two checks of the file, since one may have begun before the
-// change.
+// waitForServers waits for the time of two checks of the ring's file, since a server's first check
+// may have begun before the change.
 func waitForServers(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -108,8 +108,8 @@ type Closed struct {
 	Reason      error  // [secret.ErrUnknownKey] or [secret.ErrOpen]
 }
 
-// Check opens every sealed secret. A secret that can't be opened is in the report; an
-// error means that the database couldn't be read.
+// Check opens every sealed secret. The report lists the secrets that can't be opened; an error
+// means that the database couldn't be read.
 func (k *Keys) Check(ctx context.Context) (SealedReport, error) {
 	found := SealedReport{ByKey: map[string]int{}}
 	for _, column := range sealedColumns {
@@ -149,8 +149,8 @@ func sealing(ring *secret.Ring) string {
 	return ""
 }
 
-// Unstored returns the changed ring if Sallyport can't write it, so that the operator
-// must store it; otherwise nil.
+// Unstored returns the changed ring if the operator must store it, because Sallyport can't write
+// it, and otherwise nil.
 func (k *Keys) Unstored() *secret.Ring {
 	if k.From.IsWritable() || k.Ring.Text() == k.stored.Text() {
 		return nil
@@ -158,7 +158,7 @@ func (k *Keys) Unstored() *secret.Ring {
 	return k.Ring
 }
 
-// Note appends an event of the command line to the audit log.
+// Note appends an event to the audit log, as one that the command line caused.
 func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number int) error {
 	// Record what was done, even after Ctrl-C.
 	ctx = context.WithoutCancel(ctx)
@@ -172,14 +172,14 @@ func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number 
 	return nil
 }
 
-// event returns an event with the current time of the database's clock: the command may
-// run on another machine.
+// event returns an event with the current time of the database's clock, since the command may run
+// on another machine than the servers.
 func (k *Keys) event(ctx context.Context, kind audit.Kind, detail string, number int) (audit.Event, error) {
 	now, err := k.DB.Clock(ctx, k.now())
 	return audit.Event{At: now, Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number}, err
 }
 
-// handOver continues the audit log under the sealing key of ring.
+// handOver makes the sealing key of ring the one that signs the audit log from now on.
 func (k *Keys) handOver(ctx context.Context, ring *secret.Ring) (audit.Head, error) {
 	e, err := k.event(ctx, audit.KeyRotated, sealing(ring), 0)
 	if err != nil {
@@ -200,8 +200,8 @@ func (k *Keys) Add(ctx context.Context) (id string, err error) {
 	return id, k.Note(ctx, audit.KeyAdded, id, 0)
 }
 
-// Rewind removes from the ring the hand-overs that are missing in the audit log of a
-// restored database, and reports whether there were any. [Keys.Rotate] hands over again.
+// Rewind removes from the ring the hand-overs (see [secret.RemoveHandovers]) that the audit log of a
+// restored database lacks, and reports whether there were any. [Keys.Rotate] hands over again.
 func (k *Keys) Rewind(ctx context.Context) (rewound bool, err error) {
 	end, err := audit.End(ctx, k.DB.Reader())
 	if err != nil {
@@ -215,13 +215,12 @@ func (k *Keys) Rewind(ctx context.Context) (rewound bool, err error) {
 	return k.Ring.Text() != before.Text(), nil
 }
 
-// Rotate makes the newest key the sealing key and seals every secret again under it. Servers may
-// run meanwhile; if one of them doesn't have the key, Rotate returns [ErrNotSpread] and has no
-// effect. It returns the number of secrets that it sealed. A rotation that was killed continues
-// when Rotate is called again. Secrets that can't be opened stay unchanged. The audit log is
-// handed over to the new key first. So if all secrets of a database are under that key, its audit
-// log is too. If the hand-over fails, Rotate seals the secrets all the same and returns the
-// error.
+// Rotate makes the newest key the sealing key, seals every secret again under it, and returns the
+// number of secrets that it sealed. Servers may run meanwhile; if one of them doesn't have the key,
+// Rotate returns [ErrNotSpread] and has no effect. Secrets that can't be opened stay unchanged. A
+// rotation that was killed continues when Rotate is called again. Rotate hands the audit log over
+// to the new key first, so a database whose secrets are all under that key has its audit log under
+// it too. If the hand-over fails, Rotate seals the secrets all the same and returns the error.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 	n, err := k.rotate(ctx, sealedColumns)
 	if n > 0 {
@@ -244,9 +243,9 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 		return 0, err
 	}
 	k.Ring = ring
-	// A server that hasn't read the new ring yet could seal a secret under the old key
-	// after this loop has passed its row. An earlier rotation that was killed may have
-	// written the file a moment ago, so wait in any case.
+	// A server that hasn't read the new ring yet could seal a secret under the old key after this
+	// loop has passed the secret's row. Wait even if this call didn't change the ring: a rotation
+	// that was killed may have written the file a moment ago.
 	if err := k.pause(ctx); err != nil {
 		return 0, err
 	}
@@ -272,7 +271,7 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 	return resealed, notHandedOver
 }
 
-// resealAll seals secrets again in one transaction and returns the number that changed.
+// resealAll seals all the given secrets again in one transaction and returns how many changed.
 func (k *Keys) resealAll(ctx context.Context, all []secret.Sealed, column sealedColumn) (n int, err error) {
 	err = k.DB.Write(ctx, func(tx *db.Tx) error {
 		n = 0
@@ -313,8 +312,8 @@ var ErrInUse = errors.New("old keys are still needed, or a secret doesn't open; 
 var ErrUnstored = errors.New("nothing was dropped: store the ring first, restart every server, then run this command again")
 
 // RemoveOldKeys removes the old keys from the ring and returns their number. It returns [ErrInUse]
-// if a secret is still sealed under one of them or can't be opened, and [ErrUnstored].
-// Call it after [Keys.Rotate].
+// if a secret is still sealed under one of them or can't be opened, and [ErrUnstored] if the
+// operator hasn't stored the rotated ring yet. Call RemoveOldKeys after [Keys.Rotate].
 func (k *Keys) RemoveOldKeys(ctx context.Context) (dropped int, err error) {
 	sealing := k.Sealing()
 	if k.Unstored() != nil {

@@ -32,7 +32,7 @@ type Reporter struct {
 	Name  string // for operators
 	Ring  *secret.Ring
 	Now   func() time.Time // the machine's clock
-	Clock func() time.Time // used for a database without a clock
+	Clock func() time.Time // used if the database has no clock
 
 	reported []string // the keys of the last report
 	at       time.Time
@@ -49,7 +49,7 @@ func (r *Reporter) Report(ctx context.Context) error {
 	if slices.Equal(keys, r.reported) && r.Now().Sub(r.at) < reportEvery {
 		return nil
 	}
-	r.reported, r.at = keys, r.Now() // even if the report fails: the next try can wait as long as after a success
+	r.reported, r.at = keys, r.Now() // set even if the report fails: the next try waits as long as after a success
 	return cluster.Report(ctx, r.DB, cluster.Node{ID: r.Node, Name: r.Name, Keys: keys}, reportLife, r.Clock())
 }
 

@@ -38,7 +38,7 @@ type Schedule struct {
 	Recipients []age.Recipient // whose keys decrypt the backups; empty for plain text
 
 	// Clock is the machine's clock, by which the file system dates files. The age of left-over files
-	// is computed with it, not with the time that package clock believes.
+	// is computed with Clock, and not with the time that package clock believes.
 	Clock func() time.Time
 }
 
@@ -48,10 +48,10 @@ type Made struct {
 	Secrets int // the number of sealed secrets in it
 }
 
-// BackUp makes a backup if one is due and returns it, otherwise nil. Then, if now is trusted, it
-// removes the oldest backups beyond Keep; if that fails, BackUp returns the backup with the error.
-// now must be the time that package clock believes. A backup that is named by a clock that leapt
-// ahead would never be removed.
+// BackUp makes a backup and returns it, or returns nil if none is due. After a backup, if trusted is
+// true, it removes the oldest backups beyond Keep; if that fails, it returns the backup and the
+// error. The parameter now must be the time that package clock believes: a backup whose name has
+// the time of a clock that leapt ahead would never be removed.
 func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now time.Time, trusted bool) (*Made, error) {
 	if err := durable.MakeDir(s.Dir); err != nil {
 		return nil, fmt.Errorf("make the directory of backups: %w", err)
@@ -72,8 +72,9 @@ func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now t
 	if made.Secrets, err = Backup(ctx, d, ring, made.File, s.Clock(), s.Recipients...); err != nil {
 		return nil, fmt.Errorf("back up: %w", err)
 	}
-	// Remove only after a new backup succeeded, so that a fault never removes the last one.
-	// A clock that leaps again and again must not replace all backups by new ones.
+	// Remove backups only after a new one succeeded, so that a fault never removes the last one. And
+	// don't remove any by an untrusted time: a clock that leaps again and again must not replace all
+	// backups by new ones.
 	if !trusted {
 		return made, nil
 	}

@@ -19,11 +19,11 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// Accounts changes accounts themselves: creates, invites, disables and removes them.
+// Accounts changes accounts themselves: it creates, invites, disables and removes them.
 type Accounts struct{ *base }
 
-// SetDisplayName changes the owner's display name. Past the limit of changes it returns a
-// [*login.WaitError].
+// SetDisplayName changes the owner's display name. It returns a [*login.WaitError] after too many
+// changes.
 func (m Accounts) SetDisplayName(ctx context.Context, me login.Me, name string) error {
 	name, err := account.NormalizeDisplayName(name)
 	if err != nil || name == me.Account.DisplayName {
@@ -57,17 +57,16 @@ func (m Accounts) Add(ctx context.Context, by Actor, a account.Account, typed st
 	return a, err
 }
 
-// Invite returns the token of a link with which the invited person chooses a password. It
-// creates the account. If the account exists without a password, it is invited again and
-// its earlier link ends; again reports that. If it has a password, Invite returns
-// account.ErrNameTaken.
+// Invite creates the account and returns the token of a link with which the invited person chooses
+// a password. If the account exists without a password, Invite ends its earlier link, and the
+// result again is true. If the account has a password, Invite returns account.ErrNameTaken.
 func (m Accounts) Invite(ctx context.Context, by Actor, a account.Account) (token secret.Text, again bool, err error) {
 	how := delivery{}
 	again, err = m.invite(ctx, by, a, &how)
 	return how.token, again, err
 }
 
-// ErrOtherEmail means that the account to invite again has another address than the given one.
+// ErrOtherEmail means that the account to invite again has an address other than the given one.
 var ErrOtherEmail = errors.New("the account exists and has another email address, or none")
 
 // InviteByMail is [Accounts.Invite], but the link is mailed to the account's address, which it
@@ -86,7 +85,7 @@ func (m Accounts) invite(ctx context.Context, by Actor, a account.Account, how *
 		}
 		again = err == nil
 		switch {
-		case errors.Is(err, db.ErrNotFound): // also if it was removed before the lock
+		case errors.Is(err, db.ErrNotFound): // it never existed, or was removed before the lock
 			if there, err = account.Create(ctx, tx, a, m.login.Clock()); err != nil {
 				return err
 			}
@@ -126,7 +125,7 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 		if err := login.EndMailedLinks(ctx, tx, a.ID); err != nil {
 			return err
 		}
-		// A thief who had the account for longer than such a link works may have one too.
+		// A thief who had the account for longer than an undo link works may have such a link too.
 		if _, err := ticket.Revoke(ctx, tx, ticket.UndoEmail, a.ID); err != nil {
 			return err
 		}
@@ -172,9 +171,9 @@ func (m Accounts) Enable(ctx context.Context, by Actor, a account.Account) error
 // earlier one.
 var ErrEmailMeanwhile = errors.New("the email address has just changed, so nothing was confirmed")
 
-// VerifyEmail records that an operator confirms the account's address as its owner's. It returns
-// [account.ErrEmailInvalid] if the account has no address, and [ErrEmailMeanwhile] if its address
-// is no longer that of a, which the operator confirmed.
+// VerifyEmail records that an operator confirms that the address a.Email is the owner's. It returns
+// [account.ErrEmailInvalid] if the account has no address, and [ErrEmailMeanwhile] if the account
+// has another address by now.
 func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) error {
 	word := a.Email
 	return m.editAs(ctx, by, access.None, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
@@ -193,7 +192,7 @@ func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) 
 	})
 }
 
-// SetRole gives an account another role. If a node runs a version that can't read that role, it
+// SetRole gives an account another role. If a node runs a version that can't read that role, SetRole
 // returns an error that wraps [cluster.ErrNotYet] and has no effect.
 func (m Accounts) SetRole(ctx context.Context, by Actor, a account.Account, role account.Role) error {
 	return m.editAs(ctx, by, access.SetRole, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
@@ -232,7 +231,7 @@ func (m Accounts) Remove(ctx context.Context, by Actor, a account.Account) error
 		if err := outbox.RemoveAccount(ctx, tx, a.ID); err != nil {
 			return err
 		}
-		facts := notice.Facts{FormerEmail: a.Email, FormerTold: true} // by the one mail to it
+		facts := notice.Facts{FormerEmail: a.Email, FormerTold: true} // the one mail to the address tells it
 		return m.login.Journal.RecordWith(ctx, tx, m.event(by, a.ID, audit.AccountRemoved, a.Name), facts)
 	})
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// Authenticators changes an account's second authenticators and backup codes, and runs the wizard
-// of an enrolment.
+// Authenticators changes an account's second authenticators and backup codes, and carries out the
+// steps of the enrolment wizard.
 type Authenticators struct{ *base }
 
-// Rename changes the name of one of the owner's authenticators. Past the limit of changes it
-// returns a [*login.WaitError].
+// Rename changes the name of one of the owner's authenticators. It returns a [*login.WaitError]
+// after too many changes.
 func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string) error {
 	name, err := authenticator.NormalizeName(name)
 	if err != nil {
@@ -88,7 +88,8 @@ func (m Authenticators) DisableTwoFactor(ctx context.Context, me login.Me) (secr
 	})
 }
 
-// endTwoFactor removes what can't exist without an authenticator and returns what is kept.
+// endTwoFactor removes what can't exist without an authenticator, and returns what outlives the
+// change.
 func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me) (kept, error) {
 	if p, err := m.entry.PolicyOf(ctx, tx, me.Account.ID); err != nil {
 		return kept{}, err
@@ -113,9 +114,9 @@ func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me
 }
 
 // ResetTwoFactor removes an account's authenticators and backup codes and ends all its sessions.
-// It returns the token of a link: after signing in, the owner can open the wizard only with it
-// (F15). If the password is suspect, the owner can't sign in, and the link first sets a new one.
-// The parameter life is how long the link is valid; outside the limits of package ticket,
+// It returns the token of a link, without which the owner can't open the wizard after signing in
+// (F15). If the password is suspect, the owner can't sign in, so the link first sets a new password.
+// The parameter life is how long the link is valid; if it is outside the limits of package ticket,
 // ResetTwoFactor returns [ticket.ErrLife]. The operator sees no secret of the account.
 func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.Account, life time.Duration) (secret.Text, error) {
 	how := delivery{}
@@ -152,7 +153,7 @@ func (m Authenticators) resetTwoFactor(ctx context.Context, by Actor, a account.
 		if err := account.SetEnrollLocked(ctx, tx, a.ID, true); err != nil {
 			return err
 		}
-		now, err := account.ByID(ctx, tx, a.ID) // it may have got another address since a was read
+		now, err := account.ByID(ctx, tx, a.ID) // the account's address may have changed since a was read
 		if err != nil {
 			return err
 		}

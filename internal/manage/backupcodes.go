@@ -13,10 +13,10 @@ import (
 )
 
 // IssueBackupCodes replaces the owner's backup codes and returns the new ones, which are stored
-// only as hashes. replaces is the id of the set that the page showed. If another set is in force,
-// as after a reload of the answer, it returns [ErrReplaced] and the set stays; an empty replaces
-// matches any set. Without two-factor authentication it returns [login.ErrGone] (R10), after
-// three sets in an hour a [*login.WaitError].
+// only as hashes. The parameter replaces is the id of the set that the page showed; "" stands for
+// any set. If another set is in force, as after a reload of the answer, that set stays, and
+// IssueBackupCodes returns [ErrReplaced]. It returns [login.ErrGone] if two-factor authentication
+// is off (R10), and a [*login.WaitError] after three sets in an hour.
 func (m Authenticators) IssueBackupCodes(ctx context.Context, me login.Me, replaces string) (backupcode.Set, error) {
 	have, err := authenticator.List(ctx, m.login.DB.Reader(), me.Account.ID)
 	if err != nil {

@@ -22,14 +22,15 @@ type delivery struct {
 	to     string      // the recipient of a link that is mailed
 }
 
-// mailKinds are the kinds of mails that carry operators' links.
+// mailKinds maps the kinds of links that operators issue to the kinds of mails that carry them.
 var mailKinds = map[ticket.Kind]mail.LinkKind{
 	ticket.Invitation: mail.Invitation, ticket.Enroll: mail.Enrollment, ticket.LetIn: mail.LetIn,
 }
 
-// deliver issues a link for the account, and records the event kind of the change that it belongs
-// to. life is that of a link that is shown. The account's row is locked. Afterwards tx must use no
-// other table, see [cluster.Use].
+// deliver issues a link for the account, and records the audit event of the change that the link
+// belongs to; the parameter event is the kind of that event. The parameter life is how long the link
+// works if the actor sees it; a mailed link has its own life. The caller must have locked the
+// account's row. Afterwards tx must use no other table, see [cluster.Use].
 func (b *base) deliver(ctx context.Context, tx *db.Tx, by Actor, event audit.Kind, a account.Account, kind ticket.Kind, life time.Duration, how *delivery) error {
 	now := b.login.Clock()
 	detail := audit.LinkShown
@@ -50,15 +51,15 @@ func (b *base) deliver(ctx context.Context, tx *db.Tx, by Actor, event audit.Kin
 		return err
 	}
 	if how.byMail {
-		// An earlier version would treat the mailed link like one that is handed over.
+		// An earlier version would treat a mailed link like one that the actor hands over.
 		return cluster.Use(ctx, tx, cluster.MailedLinks)
 	}
 	return nil
 }
 
-// checkMailed returns [ticket.ErrInvalid] if the link was mailed and must no longer be redeemed:
-// the account has another address now, or mail would replace both the password and the second
-// factor. It accepts every link that was handed over.
+// checkMailed returns [ticket.ErrInvalid] if the link was mailed and must no longer be redeemed,
+// because the account has another address now, or because mails would then have replaced both the
+// password and the second factor. It accepts every link that wasn't mailed.
 func (b *base) checkMailed(ctx context.Context, q db.Querier, link ticket.Ticket, owner account.Account) error {
 	if !link.IsMailed() {
 		return nil

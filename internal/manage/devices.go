@@ -27,8 +27,8 @@ func (m Devices) Remove(ctx context.Context, me login.Me, id string) error {
 	})
 }
 
-// RemoveAll makes all of the owner's known browsers unknown, including the one in use,
-// and revokes the links that would make another one known or let it in.
+// RemoveAll makes all of the owner's known browsers unknown, including the one in use, and revokes
+// the links that would make a browser known or let it in.
 func (m Devices) RemoveAll(ctx context.Context, me login.Me) error {
 	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		links, err := ticket.Revoke(ctx, tx, ticket.LetIn, me.Account.ID)

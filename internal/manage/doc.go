@@ -12,12 +12,12 @@
 // written together or not at all. One function, login.EndOthers, decides what ends when a
 // credential changes. A changed password, a removed authenticator or an operator's reset ends
 // every other session, visit, known browser, sign-in under way and machine pass of the account.
-// An added authenticator spares machine passes that were made with two factors or on the command
-// line.
+// An added authenticator does the same, but spares machine passes that were made with two factors
+// or on the command line.
 //
-// The functions that take [login.Me] are for the account's owner alone. They don't ask for a
-// fresh proof: the route list of the pages does that before it calls them. Any error that a
-// function doesn't name means that the change was not made.
+// The functions that take [login.Me] are only for the account's owner. They don't ask for a fresh
+// proof, since the list of routes does that for every page that calls them. An error that a
+// function's comment doesn't name means that the change was not made.
 //
 // The package opens no session. It owns no table: the packages account, authenticator, pass,
 // session and others own them.

@@ -15,10 +15,10 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// edit runs change in a transaction that has locked the account's row, so that changes of one
-// account run one after the other. It reads session and account again and hands them to change,
-// because the session may have ended or got a new token while the request waited. In that case,
-// or if change returns db.ErrNotFound, it returns [login.ErrGone].
+// edit runs the function change in a transaction that has locked the account's row, so that changes
+// of one account run one after the other. It reads the session and the account again and passes them
+// to change. If the session ended or got a new token while the request waited, or if change returns
+// db.ErrNotFound, edit returns [login.ErrGone].
 func (b *base) edit(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
 	err := b.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
@@ -29,14 +29,14 @@ func (b *base) edit(ctx context.Context, me login.Me, change func(tx *db.Tx, me 
 	return orGone(err)
 }
 
-// editTogether is edit for a change that ends sessions or visits, of which other nodes must be
-// notified. change must follow the rules of [db.DB.WriteTogether].
+// editTogether is edit for a function change that ends sessions or visits, which other nodes must
+// be told. That function must follow the rules of [db.DB.WriteTogether].
 func (b *base) editTogether(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
 	err := account.Change(ctx, b.login.DB, me.Account.ID, func(tx *db.Tx) error { return b.editLocked(ctx, tx, me, change) })
 	return orGone(err)
 }
 
-// editLocked is the part of edit that follows the lock.
+// editLocked does what edit does once the account's row is locked.
 func (b *base) editLocked(ctx context.Context, tx *db.Tx, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
 	held, owner, err := session.ByToken(ctx, tx, me.From.Session, b.login.Life, b.login.Clock())
 	if err != nil {
@@ -45,7 +45,7 @@ func (b *base) editLocked(ctx context.Context, tx *db.Tx, me login.Me, change fu
 	return change(tx, login.Me{Session: held, Account: owner, From: me.From})
 }
 
-// orGone returns err, or [login.ErrGone] instead of [db.ErrNotFound].
+// orGone returns err, or [login.ErrGone] if err is [db.ErrNotFound].
 func orGone(err error) error {
 	if errors.Is(err, db.ErrNotFound) {
 		return login.ErrGone
@@ -53,7 +53,7 @@ func orGone(err error) error {
 	return err
 }
 
-// editPaced is edit for changes that an owner may repeat; see pace.
+// editPaced is edit with a limit on how often the owner makes a change of this kind; see pace.
 func (b *base) editPaced(ctx context.Context, me login.Me, kind audit.Kind, change func(tx *db.Tx, me login.Me) error) error {
 	return b.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		if err := b.pace(ctx, tx, Owner(me), kind); err != nil {
@@ -63,9 +63,9 @@ func (b *base) editPaced(ctx context.Context, me login.Me, kind audit.Kind, chan
 	})
 }
 
-// editAs is edit for a change that may be made by the owner, an operator, or a person whose role
-// permits the action. It passes the actor and the account, as read in the transaction, to change.
-// It returns [login.ErrGone] if an owner acts on another account, and [db.ErrNotFound] if an
+// editAs is edit for a change that the owner, an operator, or a person whose role permits the action
+// can make. It reads the actor and the account in the transaction and passes them to the function
+// change. It returns [login.ErrGone] if an owner acts on another account, and [db.ErrNotFound] if an
 // operator acts on an account that was removed.
 func (b *base) editAs(ctx context.Context, by Actor, action access.Action, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
 	if by.as == audit.ByOwner {
@@ -89,9 +89,10 @@ func (b *base) editAs(ctx context.Context, by Actor, action access.Action, accou
 	})
 }
 
-// pace counts a change that writes an event or a row each time. A limit per account and kind of
-// change keeps owners from filling the disk; it doesn't apply to operators. Past the limit it
-// returns a [*login.WaitError], and the caller must not make the change.
+// pace limits how often an owner can make a change that adds an event or a row every time, so that
+// owners can't fill the disk. The limit is per account and kind of change, and doesn't apply to
+// operators. Over the limit, pace returns a [*login.WaitError], and the caller must not make the
+// change.
 func (b *base) pace(ctx context.Context, tx *db.Tx, by Actor, kind audit.Kind) error {
 	if by.as != audit.ByOwner {
 		return nil
@@ -106,16 +107,16 @@ func (b *base) pace(ctx context.Context, tx *db.Tx, by Actor, kind audit.Kind) e
 
 // kept is what outlives a change of credentials.
 type kept struct {
-	proofs []authenticator.Proof // of the session that asked for it
+	proofs []authenticator.Proof // the proofs that stay in the session that made the change
 	device string                // cookie of the browser that stays known
 	// strongPasses keeps the machine passes for which pass.Pass.IsStrong returns true.
 	strongPasses bool
 }
 
-// editCredentials runs a change of the owner's credentials and returns the session's new token.
-// change changes the rows and returns what is kept. Everything else of the account ends. The
-// session's visits to panels end too: a thief who copied the old session cookie may have started
-// them. change must follow the rules of [db.DB.WriteTogether].
+// editCredentials runs a change of the owner's credentials and returns the session's new token. The
+// function change makes the change and returns what is kept; it must follow the rules of
+// [db.DB.WriteTogether]. Everything else that could act for the account ends. The session's visits
+// to panels end too, since a thief who copied the old session cookie may have started them.
 func (b *base) editCredentials(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) (kept, error)) (secret.Text, error) {
 	var token secret.Text
 	err := b.editTogether(ctx, me, func(tx *db.Tx, me login.Me) error {

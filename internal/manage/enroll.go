@@ -18,9 +18,9 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// NeedsTicket reports whether the account can enrol its next authenticator only through an
-// operator's link: after a reset (F15), or for its first one if Options.EnrollByTicket is set or
-// its policy p says so.
+// NeedsTicket reports whether the account can enrol its next authenticator only with an operator's
+// link. It needs the link after a reset (F15), and for its first authenticator if
+// Options.EnrollByTicket is set or the account's policy p says so.
 func (m Authenticators) NeedsTicket(owner account.Account, p policy.Policy, twoFactor bool) bool {
 	return owner.EnrollLocked || (m.enrollByTicket || p.ByTicket) && !twoFactor
 }
@@ -42,10 +42,10 @@ func (m Authenticators) enrollTicket(ctx context.Context, q db.Querier, owner ac
 	return link, err
 }
 
-// BeginEnrollment starts an enrolment in the session and returns its id. link is the token
-// of the operator's link that the browser presented, or empty. It returns [ErrLocked] if a
-// link is needed, authenticator.ErrLimit if the account has as many TOTP authenticators as
-// allowed, and a [*login.WaitError] past the limit of changes.
+// BeginEnrollment starts an enrolment in the session and returns its id. The parameter link is the
+// token of the operator's link that the browser presented, or "". BeginEnrollment returns
+// [ErrLocked] if a link is needed, authenticator.ErrLimit if the account has as many TOTP
+// authenticators as allowed, and a [*login.WaitError] after too many changes.
 func (m Authenticators) BeginEnrollment(ctx context.Context, me login.Me, link string) (string, error) {
 	var id string
 	err := m.editPaced(ctx, me, audit.AuthenticatorAdded, func(tx *db.Tx, me login.Me) error {
@@ -75,17 +75,17 @@ func (m Authenticators) BeginEnrollment(ctx context.Context, me login.Me, link s
 	return id, err
 }
 
-// Enrollment is what the wizard shows: the only data with which a secret leaves the server
-// (R28).
+// Enrollment is what the wizard shows. No other data takes the secret of an authenticator out of
+// the server (R28).
 type Enrollment struct {
 	ID     string
-	First  bool        // it will turn two-factor authentication on
+	First  bool        // the enrolment will turn two-factor authentication on
 	Key    secret.Text // base32
 	KeyURI secret.Text
 }
 
-// Enrollment returns the pending enrolment with this id if the session of me started it,
-// else [login.ErrGone].
+// Enrollment returns the pending enrolment with this id if the session of me started it, and
+// otherwise [login.ErrGone].
 func (m Authenticators) Enrollment(ctx context.Context, me login.Me, id string) (Enrollment, error) {
 	q := m.login.DB.Reader()
 	_, state, err := m.pending(ctx, q, me.Session.ID, id)
@@ -128,7 +128,7 @@ type Confirmation struct {
 // Confirmed is the result of a completed enrolment.
 type Confirmed struct {
 	login.Opened
-	BackupCodes backupcode.Set // if this was the first authenticator; shown once
+	BackupCodes backupcode.Set // set if this was the first authenticator; shown once
 }
 
 // verifiedEnrollment is a pending enrolment whose code was right.
@@ -136,15 +136,15 @@ type verifiedEnrollment struct {
 	pending authenticator.Authenticator
 	check   totp.Check
 	unsure  bool // the clock may be ahead
-	first   bool // it turns two-factor authentication on
+	first   bool // the enrolment turns two-factor authentication on
 	ticket  string
 	codes   backupcode.Set // if first
 }
 
-// ConfirmEnrollment completes an enrolment with a code of the new authenticator, which uses up
-// the code's time step. No budget applies, since the wizard shows the secret, so that there is no
-// need to guess. It returns a [*login.CodeError], [login.ErrGone], [ErrLocked], [login.ErrClock],
-// or authenticator.ErrNameInvalid and ErrLimit.
+// ConfirmEnrollment completes an enrolment with a code of the new authenticator, and uses up the
+// code's time step. No budget limits the tries: the wizard shows the secret, so nobody needs to
+// guess. It returns a [*login.CodeError], [login.ErrGone], [ErrLocked], [login.ErrClock],
+// authenticator.ErrNameInvalid or authenticator.ErrLimit.
 func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, given Confirmation) (Confirmed, error) {
 	e, err := m.verifyEnrollment(ctx, me, given)
 	if err != nil {
@@ -160,8 +160,8 @@ func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, give
 			return kept{}, err
 		}
 		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: e.pending.ID, At: now}}
-		// Another authenticator weakens no proof, so strong machine passes stay. The first one
-		// ends those that were made with the password alone.
+		// An additional authenticator weakens no proof, so strong machine passes stay. The first
+		// authenticator ends the passes that were made with only the password.
 		return kept{proofs: authenticator.Merge(me.Session.Proofs, proof), device: done.Device.Reveal(), strongPasses: true}, nil
 	})
 	if err == nil {
@@ -170,8 +170,8 @@ func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, give
 	return done, err
 }
 
-// verifyEnrollment verifies the code before the transaction, which holds the write lock, and
-// computes the ten slow hashes of the first backup codes.
+// verifyEnrollment verifies the code and, for a first authenticator, computes the ten slow hashes of
+// the backup codes. It is called before the transaction, which holds the write lock.
 func (m Authenticators) verifyEnrollment(ctx context.Context, me login.Me, given Confirmation) (verifiedEnrollment, error) {
 	q := m.login.DB.Reader()
 	e := verifiedEnrollment{ticket: given.Ticket}
@@ -265,9 +265,9 @@ func (m Authenticators) redeemEnrollTicket(ctx context.Context, tx *db.Tx, owner
 	return account.SetEnrollLocked(ctx, tx, owner.ID, false)
 }
 
-// Postpone records that the owner doesn't want to enable two-factor authentication yet, so that the
-// page after a sign-in doesn't ask for a while; see policy.Policy.Reminds. While no such page is
-// due, it changes nothing.
+// Postpone records that the owner doesn't want to enable two-factor authentication yet. For a while,
+// no page after a sign-in then asks for it; see policy.Policy.Reminds. If no such page is due,
+// Postpone changes nothing.
 func (m Authenticators) Postpone(ctx context.Context, me login.Me) error {
 	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		p, err := m.entry.PolicyOf(ctx, tx, me.Account.ID)

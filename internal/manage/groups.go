@@ -48,7 +48,8 @@ func (m Groups) Leave(ctx context.Context, by Actor, a account.Account, group st
 	return m.changeMembers(ctx, m.event(by, a.ID, audit.GroupLeft, group), account.Leave)
 }
 
-// changeMembers calls change with the group and the account that the event names.
+// changeMembers calls the function change with the group and the account that event names, and
+// records event if change reports a change.
 func (m Groups) changeMembers(ctx context.Context, event audit.Event, change func(context.Context, *db.Tx, string, string) (bool, error)) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, event.AccountID); err != nil {

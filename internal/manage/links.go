@@ -17,13 +17,13 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// Links redeems all one-time links, and issues those for the first account and for letting a
-// browser in. [Accounts.Invite] and [Authenticators.ResetTwoFactor] issue the others.
+// Links redeems all one-time links. It issues setup links, for the first account, and let-in links;
+// [Accounts.Invite] and [Authenticators.ResetTwoFactor] issue the others.
 type Links struct{ *base }
 
-// LetIn issues a let-in link and returns its token. The browser that opens the link becomes
-// known for the account. It must still give password and code, and no budget is reset. Past an
-// owner's limit of changes it returns a [*login.WaitError].
+// LetIn issues a let-in link and returns its token. The browser that opens the link becomes known
+// for the account. Its user must still give password and code, and no budget is reset. LetIn
+// returns a [*login.WaitError] if an owner has made too many changes.
 func (m Links) LetIn(ctx context.Context, by Actor, a account.Account) (secret.Text, error) {
 	how := delivery{}
 	err := m.letIn(ctx, by, a, &how)
@@ -47,15 +47,15 @@ func (m Links) letIn(ctx context.Context, by Actor, a account.Account, how *deli
 	})
 }
 
-// RedeemLetIn redeems a let-in link and returns the device cookie's new value. A mailed one needs
-// the name or address of its account, as the user typed it: programs of mail servers press the
-// buttons of every page that they open. It returns ticket.ErrInvalid if the link isn't valid, or
-// [ErrOtherName].
+// RedeemLetIn redeems a let-in link and returns the device cookie's new value. For a mailed link,
+// typed must be the name or address of its account, since programs of mail servers press the
+// buttons of every page that they open. RedeemLetIn returns ticket.ErrInvalid if the link isn't
+// valid, and [ErrOtherName] if typed is wrong.
 func (m Links) RedeemLetIn(ctx context.Context, token, typed string, from login.Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := m.login.Clock()
-		// With the lock, a concurrent reset revokes the link or sees the known browser.
+		// Because of the lock, a concurrent reset either revokes the link or removes the known browser.
 		link, owner, err := m.lockedTicket(ctx, tx, token, now)
 		if err != nil {
 			return err
@@ -78,8 +78,8 @@ func (m Links) RedeemLetIn(ctx context.Context, token, typed string, from login.
 }
 
 // lockedTicket returns the valid ticket with this token, and its account, whose row it locks until
-// tx ends. It returns [ticket.ErrInvalid] if the link isn't valid, also while the account is
-// disabled. A setup link has no account to lock.
+// tx ends. A setup link has no account to lock. lockedTicket returns [ticket.ErrInvalid] if the
+// link isn't valid, or if its account is disabled.
 func (m Links) lockedTicket(ctx context.Context, tx *db.Tx, token string, now time.Time) (ticket.Ticket, account.Account, error) {
 	link, err := ticket.ByToken(ctx, tx, token, now)
 	if err != nil || link.AccountID == "" {
@@ -87,7 +87,7 @@ func (m Links) lockedTicket(ctx context.Context, tx *db.Tx, token string, now ti
 	}
 	owner, err := account.LockAndRead(ctx, tx, link.AccountID)
 	if errors.Is(err, db.ErrNotFound) || err == nil && owner.Disabled() {
-		err = ticket.ErrInvalid // the account is disabled, or was removed with its links
+		err = ticket.ErrInvalid // the account is disabled, or was removed together with its links
 	}
 	if err != nil {
 		return ticket.Ticket{}, owner, err
@@ -124,7 +124,7 @@ type Link struct {
 	AsksName    bool            // redeeming it needs the account's name
 }
 
-// ErrSetupTicket is [ticket.ErrInvalid] while no account exists. Then the user is the
+// ErrSetupTicket is [ticket.ErrInvalid] while no account exists. The user must then be the
 // operator, who can make a new setup link.
 var ErrSetupTicket = fmt.Errorf("%w, and there is no account yet", ticket.ErrInvalid)
 
@@ -152,7 +152,7 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 		return opened, nil
 	}
 	opened.Account, err = account.ByID(ctx, q, link.AccountID)
-	if errors.Is(err, db.ErrNotFound) { // it was removed after the first read
+	if errors.Is(err, db.ErrNotFound) { // the account was removed after the first read
 		return Link{}, ticket.ErrInvalid
 	}
 	if err != nil {
@@ -189,10 +189,10 @@ type NewOwner struct {
 	Password string
 }
 
-// Redeem redeems a link. A setup link creates the first account, an operator. An invitation
-// sets the invited account's password. The link of a reset replaces a suspect password, and
-// stays valid for the wizard. Redeem returns the device cookie's new value, since the browser
-// is known from now on. The user still has to sign in afterwards.
+// Redeem redeems a link. A setup link creates the first account, which is an operator's. An
+// invitation sets the invited account's password. The link of a reset replaces a suspect password,
+// and stays valid for the wizard. The browser becomes known, and Redeem returns the new value of
+// its device cookie. The user still has to sign in afterwards.
 func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from login.Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	opened, err := m.Open(ctx, token)
@@ -262,12 +262,12 @@ func createFirst(ctx context.Context, tx *db.Tx, link ticket.Ticket, owner accou
 	return account.Create(ctx, tx, owner, now)
 }
 
-// admitNewPassword lets the holder of a link set a new password of an account that exists, and
-// ends everything that could still act for the account. It redeems the link, except an enrolment
-// link, which the wizard redeems later. The link is from [lockedTicket].
+// admitNewPassword prepares an existing account for the new password that the holder of a link
+// sets: it ends everything that could still act for the account. It redeems the link, except an
+// enrolment link, which the wizard redeems later. The link must come from [lockedTicket].
 func admitNewPassword(ctx context.Context, tx *db.Tx, link ticket.Ticket, now time.Time) error {
 	if link.Kind == ticket.Enroll {
-		// Of several concurrent callers one succeeds.
+		// Of several concurrent callers, only one succeeds.
 		if there, err := password.ClearSuspect(ctx, tx, link.AccountID); err != nil {
 			return err
 		} else if !there {

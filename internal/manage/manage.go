@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/mail"
 )
 
-// Service gives access to the changes; each kind of thing has its type. It is safe for concurrent
-// use.
+// Service gives access to all changes. Each field has the changes of one kind of thing. A Service is
+// safe for concurrent use.
 type Service struct {
 	Accounts       Accounts
 	Authenticators Authenticators
@@ -37,7 +37,7 @@ type Options struct {
 	MailLink func(ctx context.Context, tx *db.Tx, kind mail.LinkKind, owner account.Account, now time.Time) error
 }
 
-// New returns the changes of the accounts that o.Login signs in.
+// New returns a service that changes the accounts that o.Login signs in.
 func New(o Options) *Service {
 	b := &base{o.Login, o.Entry, o.EnrollByTicket, o.MailLink}
 	return &Service{
@@ -55,7 +55,7 @@ type base struct {
 
 // Errors that callers answer with a page, besides those of package login.
 var (
-	// ErrReplaced means that the set of backup codes was replaced in between.
+	// ErrReplaced means that the set of backup codes that the page showed was replaced since.
 	ErrReplaced = errors.New("backup codes were replaced already")
 	// ErrSuspect means that the owner must change the suspect password first.
 	ErrSuspect = errors.New("the suspect password must be changed first")

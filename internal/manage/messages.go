@@ -11,8 +11,8 @@ import (
 // Messages changes the messages that wait to be sent.
 type Messages struct{ *base }
 
-// Retry makes messages that wait after a failure due now: the one with the id, or all if the id
-// is empty. It returns their number.
+// Retry makes a message that waits after a failed try due now, so that it is sent again. If id is
+// empty, it does so for all such messages. It returns their number.
 func (m Messages) Retry(ctx context.Context, by Actor, id string) (n int, err error) {
 	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if n, err = outbox.Retry(ctx, tx, id, m.login.Clock()); err != nil || n == 0 {
@@ -25,9 +25,9 @@ func (m Messages) Retry(ctx context.Context, by Actor, id string) (n int, err er
 	return n, err
 }
 
-// Remove deletes a message that was not sent, and records that for the account that the message
-// was for. It returns [db.ErrNotFound] if there is no such message, and [outbox.ErrClaimed] while
-// a server sends it.
+// Remove deletes an unsent message, and records that in the audit log under the message's account.
+// It returns [db.ErrNotFound] if there is no such message, and [outbox.ErrClaimed] while a server
+// is sending the message.
 func (m Messages) Remove(ctx context.Context, by Actor, id string) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		message, err := outbox.ByID(ctx, tx, id)

@@ -18,9 +18,10 @@ import (
 type Passes struct{ *base }
 
 // Create makes a machine pass for the account and returns its token. It uses the name, scope and
-// end of p. A pass of the owner's has the proofs of the session, one of an operator's needs no
-// proofs. It returns the errors of pass.Create, authenticator.ErrNameInvalid, and for an owner
-// [login.ErrGone] if the session has ended or a [*login.WaitError] past the limit of changes.
+// end of p. A pass that the owner makes has the session's proofs; one that an operator makes needs
+// no proofs. Create returns the errors of pass.Create, and authenticator.ErrNameInvalid. For an
+// owner, it returns [login.ErrGone] if the session has ended, and a [*login.WaitError] after too
+// many changes.
 func (m Passes) Create(ctx context.Context, by Actor, a account.Account, p pass.Pass) (token secret.Text, err error) {
 	err = m.editAs(ctx, by, access.None, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
 		if err := m.pace(ctx, tx, by, audit.PassMade); err != nil {

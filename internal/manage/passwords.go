@@ -17,7 +17,7 @@ import (
 // Passwords changes passwords.
 type Passwords struct{ *base }
 
-// Change sets a new password if current is right, and returns the session's new
+// Change sets the new password typed if current is the right password, and returns the session's new
 // token. Tries count against the same budget as at sign-in. It returns [login.ErrWrongPassword],
 // [login.ErrSamePassword] or an error of password.Check.
 func (m Passwords) Change(ctx context.Context, me login.Me, current, typed string) (secret.Text, error) {
@@ -29,7 +29,7 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 		return secret.Text{}, err
 	}
 	phc, err := m.login.HashNew(ctx, me.Account, typed)
-	// Give back now, since the current password was right even if the change fails. The
+	// Give the reservation back now: the current password was right even if the change fails. The
 	// transaction below must not change a network's row of the ledger; see [db.DB.WriteTogether].
 	if err := errors.Join(err, m.login.GiveBack(ctx, reservation)); err != nil {
 		return secret.Text{}, err
@@ -45,8 +45,8 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 	})
 }
 
-// Set sets an account's password and ends all its sessions. The current password is
-// accepted too.
+// Set sets an account's password and ends all its sessions. The new password may be the same as
+// the current one.
 func (m Passwords) Set(ctx context.Context, by Actor, a account.Account, typed string) error {
 	if err := m.login.CheckNew(a, typed); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (m Passwords) Set(ctx context.Context, by Actor, a account.Account, typed s
 		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}
-		// A person with an invitation link could replace this password.
+		// Otherwise a person with an invitation link could replace this password.
 		if _, err := ticket.Revoke(ctx, tx, ticket.Invitation, a.ID); err != nil {
 			return err
 		}

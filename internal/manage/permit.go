@@ -16,13 +16,13 @@ import (
 // ErrNotPermitted means that the role of the actor doesn't permit the change.
 var ErrNotPermitted = errors.New("the actor's role doesn't permit this change")
 
-// permit returns [ErrNotPermitted] unless the actor may do this to the account id. It must come
-// first in tx: for an administrator it locks the rows of both accounts, in the order of ids, and
-// only then reads the session, the roles and the account, so that they hold until tx ends. So of
-// two administrators who demote each other at once, the second isn't one any more. It returns
-// [login.ErrGone] if the session ended meanwhile, and [db.ErrNotFound] if the account was removed.
-// Owners and the command line need no permission here.
-func (b *base) permit(ctx context.Context, tx *db.Tx, by Actor, do access.Action, id string) error {
+// permit returns [ErrNotPermitted] if an administrator's role doesn't permit the action on the
+// account with this id. Owners and the command line need no permission here. permit must come first
+// in tx: it locks the rows of both accounts, in the order of ids, and only then reads the session,
+// the roles and the account, so that they can't change until tx ends. If two administrators demote
+// each other at once, only the first succeeds. permit returns [login.ErrGone] if the session ended
+// meanwhile, and [db.ErrNotFound] if the account was removed.
+func (b *base) permit(ctx context.Context, tx *db.Tx, by Actor, action access.Action, id string) error {
 	if by.as != audit.ByAdministrator {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (b *base) permit(ctx context.Context, tx *db.Tx, by Actor, do access.Action
 	if err != nil {
 		return err
 	}
-	if !access.May(actor, do, target) {
+	if !access.May(actor, action, target) {
 		return ErrNotPermitted
 	}
 	return nil

@@ -70,13 +70,15 @@ func (m Sessions) RevokeAll(ctx context.Context, by Actor, a account.Account) er
 	})
 }
 
-// SignOutAtPanel signs out the session of a panel's visit, which ends its visits to all panels.
-// It returns nil if the visit has ended already.
+// SignOutAtPanel signs out the session that a visit to the panel belongs to, which ends the session's
+// visits to all panels. The parameter token is the visit's. SignOutAtPanel returns nil if the visit
+// has ended already.
 func (m Sessions) SignOutAtPanel(ctx context.Context, panel *access.Panel, token string, from login.Browser) error {
 	v, err := m.entry.VisitByToken(ctx, m.login.DB.Reader(), panel, token)
 	if err == nil {
 		err = account.Change(ctx, m.login.DB, v.Owner.ID, func(tx *db.Tx) error {
-			// A change that held the lock may have ended the visit and given its session a new token.
+			// The change that held the lock before may have ended the visit and given its session a
+			// new token.
 			v, err := m.entry.VisitByToken(ctx, tx, panel, token)
 			if err != nil {
 				return err
@@ -85,7 +87,7 @@ func (m Sessions) SignOutAtPanel(ctx context.Context, panel *access.Panel, token
 		})
 	}
 	if errors.Is(err, login.ErrGone) || errors.Is(err, db.ErrNotFound) {
-		return nil // it has ended already
+		return nil // the visit has ended already
 	}
 	return err
 }

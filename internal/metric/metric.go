@@ -17,12 +17,12 @@ import (
 // ContentType is the media type of the text format.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// maxLabels is the largest number of labels of a metric. The label values of a series are the key
-// of a map. They are stored in an array of this size, so that a look-up needs no allocation.
+// maxLabels is the largest number of labels of a metric. A map has the series by their label
+// values. Its keys are arrays of this size, so that a look-up needs no allocation.
 const maxLabels = 2
 
 // Registry has the metrics of a program. The zero value is empty. All metrics must be added
-// before the first call of Append; counting and Append are safe for concurrent use.
+// before the first call of Append. Afterwards, counting and Append are safe for concurrent use.
 type Registry struct {
 	families []family // in the order of their names
 }
@@ -51,13 +51,13 @@ func (r *Registry) Append(b []byte) []byte {
 	return b
 }
 
-// AddGauge adds a metric that can rise and fall. Each Append calls read; NaN stands for a value
-// that isn't known.
+// AddGauge adds a metric that can rise and fall. Each Append calls the function read for its value;
+// NaN stands for an unknown value.
 func (r *Registry) AddGauge(name, help string, read func() float64) {
 	r.addRead("gauge", name, help, read)
 }
 
-// AddCounter adds a metric that only rises. Each Append calls read.
+// AddCounter adds a metric that only rises. Each Append calls the function read for its value.
 func (r *Registry) AddCounter(name, help string, read func() float64) {
 	r.addRead("counter", name, help, read)
 }
@@ -71,8 +71,9 @@ func (r *Registry) AddCounters(name, help string, labels ...string) *Vector[*Cou
 	return addVector(r, family{name: name, help: help, kind: "counter"}, func() *Counter { return new(Counter) }, labels)
 }
 
-// AddHistograms adds a metric that counts values in buckets, by the values of its labels. Bounds
-// are the largest values of the buckets, in ascending order; the bucket +Inf comes by itself.
+// AddHistograms adds a metric that counts values in buckets, by the values of its labels. The
+// parameter bounds has the largest value of each bucket, in ascending order; the bucket +Inf is
+// added by itself.
 func (r *Registry) AddHistograms(name, help string, bounds []float64, labels ...string) *Vector[*Histogram] {
 	return addVector(r, family{name: name, help: help, kind: "histogram"}, func() *Histogram {
 		return &Histogram{bounds: bounds, counts: make([]uint64, len(bounds)+1)}
@@ -89,7 +90,8 @@ type Vector[S series] struct {
 }
 
 type series interface {
-	// appendSamples appends the lines of a series. Pairs are the names and values of its labels.
+	// appendSamples appends the lines of a series to b. The parameter pairs has the names and values
+	// of its labels.
 	appendSamples(b []byte, name string, pairs []string) []byte
 }
 
@@ -103,12 +105,12 @@ func addVector[S series](r *Registry, f family, create func() S, labels []string
 	return v
 }
 
-// With returns the series with these label values, in the order of the labels, and creates it if
-// it doesn't exist: from then on it is shown, with the value 0. With panics if the number of
-// values is wrong.
+// With returns the series with these label values, which are in the order of the labels. If the
+// series doesn't exist, With creates it; from then on it is shown, with the value 0. With panics if
+// the number of values is wrong.
 func (v *Vector[S]) With(values ...string) S {
 	if len(values) != len(v.labels) {
-		panic("as many label values are needed as there are labels") // a text with the values would make each call allocate
+		panic("as many label values are needed as there are labels") // quoting the values would make every call allocate
 	}
 	var key [maxLabels]string
 	copy(key[:], values)
@@ -175,7 +177,7 @@ func (h *Histogram) appendSamples(b []byte, name string, pairs []string) []byte 
 	h.mu.Unlock()
 	total := uint64(0)
 	for i, n := range counts {
-		total += n // a bucket includes those with lower bounds
+		total += n // the format's buckets include the values of all lower buckets
 		bound := "+Inf"
 		if i < len(h.bounds) {
 			bound = formatFloat(h.bounds[i])

@@ -33,11 +33,11 @@ func (r *Registry) AddProcess(started time.Time) {
 		if err != nil {
 			return math.NaN()
 		}
-		return float64(len(open) - 1) // one of them was for reading the directory
+		return float64(len(open) - 1) // without the one that was open to read the directory
 	})
 }
 
-// memory returns the size and the resident part of the process's memory, in bytes.
+// memory returns the size of the process's virtual memory and of its resident part, in bytes.
 func memory() (virtual, resident float64) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err == nil {
@@ -50,8 +50,8 @@ func memory() (virtual, resident float64) {
 	return virtual * page, resident * page
 }
 
-// limit returns the soft limit of a resource. If the resource has no limit, it returns the
-// largest number of 64 bits.
+// limit returns the soft limit of a resource. If the resource has no limit, limit returns the
+// largest unsigned number of 64 bits.
 func limit(resource int) float64 {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(resource, &l) != nil {

@@ -25,7 +25,8 @@ type stored struct {
 	Token   string `json:"token,omitempty"`
 }
 
-// ErrUnknown means that a newer version stored the notice. A node of that version can send it.
+// ErrUnknown means that a newer version of Sallyport stored the notice. A node that runs that
+// version can send it.
 var ErrUnknown = errors.New("a notice of a newer version")
 
 // Encode returns the notice in the form that [Decode] reads.

@@ -12,8 +12,8 @@ import (
 // Kind says what a notice reports.
 type Kind string
 
-// The kinds of notices that report an event. Their comments name the fields of a [Notice] that
-// are set besides Account, At, By and, where a browser acted, Address and Browser.
+// The kinds of notices that report an event. In every [Notice], Account, At and By are set and, if a
+// browser acted, Address and Browser. The comment on a kind names the other fields that are set.
 const (
 	TwoFactorEnabled     Kind = "two_factor_enabled" // Name: of the authenticator
 	TwoFactorDisabled    Kind = "two_factor_disabled"
@@ -21,10 +21,10 @@ const (
 	AuthenticatorAdded   Kind = "authenticator_added"   // Name
 	AuthenticatorRemoved Kind = "authenticator_removed" // Name
 	BackupCodesIssued    Kind = "backup_codes_issued"
-	BackupCodeUsed       Kind = "backup_code_used" // Number: how many are left
+	BackupCodeUsed       Kind = "backup_code_used" // Number: how many codes are still unused
 	PasswordChanged      Kind = "password_changed" // by the owner, in a session or with a link
 	PasswordSet          Kind = "password_set"     // by an operator
-	EmailChanged         Kind = "email_changed"    // Former: to the former address, else to the new one
+	EmailChanged         Kind = "email_changed"    // Former: the notice goes to the former address, not the new one
 	NewBrowser           Kind = "new_browser"      // a sign-in from a browser that wasn't known
 	WrongCodes           Kind = "wrong_codes"      // after a right password; Number: how many
 	PasswordSuspected    Kind = "password_suspected"
@@ -51,8 +51,8 @@ func Kinds() []Kind { return append([]Kind(nil), kinds...) }
 type Notice struct {
 	Kind    Kind
 	Event   string    // the id of the audit event
-	Account string    // the id of the account that it concerns
-	At      time.Time // when it happened
+	Account string    // the id of the account that the event concerns
+	At      time.Time // when the event happened
 	By      string    // as [audit.Event.Actor]
 	Address string    // IP address of the client; empty for the command line
 	Browser string    // User-Agent of the client; empty for the command line
@@ -64,8 +64,8 @@ type Notice struct {
 	Former bool
 	// Token is the secret of a link in the notice, for kinds that have one.
 	Token string
-	// More is how many notices of the same kind were not sent for lack of quota, so that this
-	// one stands for them too. It isn't stored with the notice.
+	// More is how many other notices of the same kind this notice stands for, because they were
+	// over a quota and not sent. It isn't stored with the notice.
 	More int
 }
 
@@ -75,7 +75,7 @@ type Facts struct {
 	NewBrowser bool
 	// FormerEmail is the address that the account had before the event changed it.
 	FormerEmail string
-	// FormerTold: another mail tells that address of the change, with a link to undo it.
+	// FormerTold: another mail tells the former address about the change, with a link to undo it.
 	FormerTold bool
 }
 
@@ -119,7 +119,7 @@ func Of(e audit.Event, f Facts) (n Notice, ok bool) {
 		return Notice{}, false
 	}
 	if e.Actor == audit.ByAdministrator {
-		e.Address, e.Browser = "", "" // the administrator's, which only the audit log has
+		e.Address, e.Browser = "", "" // they are the administrator's, and only for the audit log
 	}
 	return Notice{
 		Kind: kind, Event: e.ID, Account: e.AccountID, At: e.At, By: e.Actor, Address: e.Address, Browser: e.Browser,
@@ -127,8 +127,8 @@ func Of(e audit.Event, f Facts) (n Notice, ok bool) {
 	}, true
 }
 
-// nameIn returns the name of the thing that the event is about. Details of other kinds are
-// words of the audit log.
+// nameIn returns the name of the thing that the event is about, or "". For events without a name,
+// Detail is a word of the audit log.
 func nameIn(e audit.Event, kind Kind) string {
 	switch kind {
 	case TwoFactorEnabled, AuthenticatorAdded, AuthenticatorRemoved, PassMade, AccountRemoved:
@@ -137,9 +137,9 @@ func nameIn(e audit.Event, kind Kind) string {
 	return ""
 }
 
-// IsDefence reports whether a notice of this kind may be the only sign that a thief takes the
-// account over: it says that what protected the account is gone. Quotas neither delay it nor
-// fold it into another one.
+// IsDefence reports whether a notice of this kind says that something that protected the account is
+// gone. Such a notice may be the only sign that a thief is taking the account over, so quotas
+// neither delay it nor fold it into another one.
 func (k Kind) IsDefence() bool {
 	switch k {
 	case AuthenticatorRemoved, TwoFactorDisabled, TwoFactorReset, PasswordChanged, PasswordSet, EmailChanged:

@@ -9,27 +9,27 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// claimSlack is how much longer a claim lasts than the sender may take. In this time the result
-// is recorded, also while the database fails over.
+// claimSlack is how much longer a claim lasts than the sender is allowed to take. That is enough
+// time to record the result, even during a failover of the database.
 const claimSlack = time.Minute
 
 // errLost means that another node has claimed or deleted the message.
 var errLost = errors.New("claimed elsewhere")
 
-// clockMargin is how far in the future a stored time may be before a node assumes that it comes
+// clockMargin is how far in the future a stored time can be before a node assumes that it comes
 // from a clock that has been set back since. The reference clocks of two nodes differ by
-// milliseconds, and their claims may differ in length. Without the margin, the node whose clock
-// is behind would take over a message that another node has just claimed, and use its quotas
-// again.
+// milliseconds, and the lengths of their claims can differ too. Without the margin, the node whose
+// clock is behind would take over a message that another node has just claimed, and count it
+// against its quotas again.
 const clockMargin = 10 * time.Minute
 
-// claimable is the SQL condition for a message without a claim that is in force: no node has
-// claimed it, the claim has ended, or its end is so late that a clock that has been set back
-// since must have set it. $2 is now, $3 the latest possible end of a claim by any node's clock.
+// claimable is the SQL condition for a message that isn't claimed now: no node has claimed it, the
+// claim has ended, or the claim's end is so late that it comes from a clock that has been set back
+// since. $2 is now, and $3 the latest end that a claim can have by any node's clock.
 const claimable = `(claimed_until IS NULL OR claimed_until <= $2 OR claimed_until > $3)`
 
 // ready is the SQL condition for a message of the kind $1 that can be claimed now. $4 is the
-// lowest priority. $5 is the latest time at which a message can be due; a later one comes from a
+// lowest priority. $5 is the latest time at which a message can be due; a later time comes from a
 // clock that has been set back since.
 const ready = `kind = $1 AND priority <= $4 AND (due_at <= $2 OR due_at > $5) AND ` + claimable
 
@@ -54,10 +54,10 @@ func next(ctx context.Context, tx *db.Tx, kind Kind, lowest int, life time.Durat
 	return all[0], nil
 }
 
-// claim gives this node the message for the time life. Of many callers, on any number of nodes,
-// one succeeds; the others get [errLost]. If the node dies, the message becomes due again when
-// the claim ends, and so comes after the messages that were due before: it may have been sent
-// already, or it may be what killed the node.
+// claim reserves the message for this node, for the duration life. Of many callers, on any number of
+// nodes, only one succeeds; the others get [errLost]. If the node dies, the message becomes due when
+// the claim ends. It then comes after the messages that were due before, since it may have been sent
+// already, or may be what killed the node.
 func claim(ctx context.Context, tx *db.Tx, m *Message, life time.Duration, now time.Time) error {
 	until := now.Add(life).Truncate(time.Millisecond)
 	n, err := db.Exec(ctx, tx, `
@@ -74,8 +74,8 @@ func claim(ctx context.Context, tx *db.Tx, m *Message, life time.Duration, now t
 	return nil
 }
 
-// sent deletes a message that was sent, even if another node has claimed it in the meantime,
-// since that node would only repeat it. It reports whether the message still existed.
+// sent deletes a message that was sent, even if another node has claimed it in the meantime, since
+// that node would only send it again. It reports whether the message still existed.
 func sent(ctx context.Context, tx *db.Tx, m Message) (bool, error) {
 	n, err := db.Exec(ctx, tx, `DELETE FROM outbox WHERE id = $1`, m.ID)
 	if err != nil {
@@ -96,8 +96,8 @@ func giveUp(ctx context.Context, tx *db.Tx, m Message) error {
 	return nil
 }
 
-// release ends this node's claim. The message is due again at the given time. The Tries, Unsure and
-// LastError of m replace what is stored.
+// release ends this node's claim of a message and makes the message due again at the time due. It
+// stores the Tries, Unsure and LastError of m.
 func release(ctx context.Context, tx *db.Tx, m Message, due time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE outbox SET claimed_until = NULL, due_at = $3, tries = $4, unsure = $5, last_error = $6
@@ -113,8 +113,8 @@ func release(ctx context.Context, tx *db.Tx, m Message, due time.Time) error {
 const expireBatch = 50
 
 // Expire gives up messages that are too old, such as those of a kind for which no sender is
-// configured any more, and deletes rows of quotas that no longer count. It is a part of the
-// sweep.
+// configured any more, and deletes rows of quotas that no longer count. It is one of the deletions
+// of the sweep.
 func (p *Pump) Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	all, err := db.All(ctx, tx, `
 		SELECT `+columns+` FROM outbox
@@ -152,9 +152,9 @@ func ByID(ctx context.Context, q db.Querier, id string) (Message, error) {
 	return all[0], nil
 }
 
-// Retry makes messages that wait for another try due now: the one with the id, or all if the id is
-// empty. It returns their number. It doesn't affect messages that wait because of a quota, nor a
-// pause after a [Paused] failure.
+// Retry makes the message with this id due now if it waits for another try. If id is empty, it does
+// so for all such messages. It returns their number. It doesn't affect messages that wait because
+// of a quota, and doesn't end a pause after a [Paused] failure.
 func Retry(ctx context.Context, tx *db.Tx, id string, now time.Time) (int, error) {
 	n, err := db.Exec(ctx, tx, `
 		UPDATE outbox SET due_at = $2

@@ -15,16 +15,16 @@ const (
 	Temporary Class = "temporary"
 	// Permanent: the other side will never accept the message, so it is given up.
 	Permanent Class = "permanent"
-	// Paused: the other side refuses the sender, whatever the message. The try doesn't count, and
-	// this node sends no messages of the kind for 15 minutes.
+	// Paused: the other side refuses this sender, whatever it sends. The try doesn't count, and
+	// this node sends no messages of the same kind for 15 minutes.
 	Paused Class = "paused"
 	// Unsure: the whole message was sent but the answer was lost, so that the message may have
 	// arrived. It is sent once more, after 15 minutes.
 	Unsure Class = "unsure"
-	// Elsewhere: this node can't send the message but another one may, such as one with a newer
-	// version or key ring. The try doesn't count.
+	// Elsewhere: this node can't send the message, but another node may be able to, such as one
+	// with a newer version or key ring. The try doesn't count.
 	Elsewhere Class = "elsewhere"
-	// Needless: the message has no recipient any more, so it is deleted as if it was sent.
+	// Needless: the message has no recipient any more, so it is deleted as if it had been sent.
 	Needless Class = "needless"
 )
 
@@ -42,7 +42,7 @@ func (f *Failure) Error() string { return f.Err.Error() }
 // Unwrap returns the error.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Fail returns err with a class.
+// Fail returns err as a [*Failure] with the class.
 func Fail(class Class, err error) error { return &Failure{Class: class, Err: err} }
 
 // classOf returns the class of an error.
@@ -59,8 +59,8 @@ type StatusError int
 
 func (s StatusError) Error() string { return fmt.Sprintf("the receiver answered %d", int(s)) }
 
-// advice returns what an operator has to do, or "": the receiver doesn't accept the sender's
-// signature or address, or doesn't want any more messages.
+// advice returns what an operator has to do if the receiver doesn't accept the sender's signature or
+// address, or doesn't want any more messages. For any other status it returns "".
 func (s StatusError) advice() string {
 	switch s {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -71,10 +71,9 @@ func (s StatusError) advice() string {
 	return ""
 }
 
-// OfStatus returns the error for the status of an HTTP answer, nil for 2xx. Only 410 Gone is
-// permanent. A receiver may answer with any other status while it is being deployed, so after
-// these the message is retried; redirects are not followed. See Standard Webhooks,
-// "Deliverability and reliability".
+// OfStatus returns the error for the status of an HTTP answer, or nil for 2xx. Only 410 Gone is
+// permanent. Any other status may come from a receiver that is just being deployed, so the message
+// is retried. Redirects are not followed. See Standard Webhooks, "Deliverability and reliability".
 func OfStatus(status int) error {
 	switch {
 	case status/100 == 2:

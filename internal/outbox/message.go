@@ -26,27 +26,27 @@ func Kinds() []Kind { return []Kind{Mail, Webhook} }
 
 // Message is something to send.
 type Message struct {
-	ID        string // constant over all tries; 20 characters of base64url
+	ID        string // the same in all tries; 20 characters of base64url
 	Kind      Kind
 	AccountID string // the account that a mail is for; empty for the site's webhook
-	Address   string // the mail's recipient; empty means the account's address when it is sent
-	Topic     string // what it is about: quotas count messages of one topic together
+	Address   string // the mail's recipient; empty: the address that the account has when the mail is sent
+	Topic     string // what the message is about; quotas count messages of one topic together
 	Body      []byte // for the [Sender]; stored sealed
 
 	// Urgent messages are sent first, and quotas don't apply to them.
 	Urgent bool
-	// Brief messages are useless after half an hour: they are retried at short intervals and then
-	// given up. Others are retried for three days.
+	// Brief messages are useless after half an hour. Until then they are retried at short intervals.
+	// Other messages are retried for three days.
 	Brief bool
 
 	// The following are set by this package.
 	More         int  // how many messages were folded into this one
-	Tries        int  // including one under way
+	Tries        int  // number of tries, including one under way
 	Unsure       bool // an earlier try may have succeeded
 	DueAt        time.Time
 	CreatedAt    time.Time
 	GivesUpAt    time.Time
-	ClaimedUntil time.Time // while a node sends it, else zero; that node may have died
+	ClaimedUntil time.Time // end of the claim by the node that sends it, which may have died; zero: not claimed
 	LastError    string    // of the last try
 
 	sealed   []byte
@@ -76,7 +76,7 @@ func place(m Message) secret.Place {
 }
 
 // Add stores a message in tx, to be sent once tx is committed. It takes Kind, AccountID, Address,
-// Topic, Body, Urgent and Brief from m. now is the time of the reference clock.
+// Topic, Body, Urgent and Brief from m. The parameter now is the time of the reference clock.
 func Add(ctx context.Context, tx *db.Tx, ring *secret.Ring, m Message, now time.Time) error {
 	m.ID = secret.NewTimedID(now)
 	_, err := db.Exec(ctx, tx, `
@@ -102,8 +102,8 @@ func read(scan db.Scan) (m Message, err error) {
 	return m, err
 }
 
-// List returns up to n messages without their bodies, in the order of their ids and starting
-// after the given one.
+// List returns up to n messages whose ids are greater than after, in the order of their ids and
+// without their bodies.
 func List(ctx context.Context, q db.Querier, after string, n int) ([]Message, error) {
 	all, err := db.All(ctx, q, `SELECT `+columns+` FROM outbox WHERE id > $1 ORDER BY id LIMIT $2`, []any{after, n}, read)
 	if err != nil {
@@ -112,11 +112,10 @@ func List(ctx context.Context, q db.Querier, after string, n int) ([]Message, er
 	return all, nil
 }
 
-// PinAddress stores former, the address that the account had before it was changed, as the
-// recipient of the account's waiting mails. Otherwise a thief who changes the address would
-// receive them. If former is empty, they are deleted.
+// PinAddress makes the account's former address the recipient of its waiting mails. Otherwise a
+// thief who changes the address would receive those mails. If former is empty, they are deleted.
 func PinAddress(ctx context.Context, tx *db.Tx, accountID, former string) error {
-	// In the order of [fold], so that the two can't deadlock.
+	// Lock the rows in the same order as [fold], so that the two can't deadlock.
 	const unpinned = ` WHERE id IN (SELECT id FROM outbox WHERE account_id = $1 AND kind = $2 AND address = '' ORDER BY created_at, id FOR NO KEY UPDATE)`
 	statement, args := `UPDATE outbox SET address = $3`+unpinned, []any{accountID, string(Mail), former}
 	if former == "" {
@@ -128,10 +127,10 @@ func PinAddress(ctx context.Context, tx *db.Tx, accountID, former string) error 
 	return nil
 }
 
-// AddressOf returns the recipient that is stored with a waiting mail; empty means its account's
-// address. It returns [db.ErrNotFound] if the mail was deleted. A sender that has read the
-// account's address calls AddressOf afterwards: if the result is empty, the account has had that
-// address since the mail was stored.
+// AddressOf returns the recipient that is stored with a waiting mail, or "" if it goes to its
+// account's address. It returns [db.ErrNotFound] if the mail was deleted. A sender reads the
+// account's address first and calls AddressOf afterwards: if the result is then "", the account has
+// had that address since the mail was stored.
 func AddressOf(ctx context.Context, q db.Querier, id string) (address string, err error) {
 	err = db.One(ctx, q, `SELECT address FROM outbox WHERE id = $1`, []any{id}, &address)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
@@ -161,8 +160,8 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 	return nil
 }
 
-// Sealed returns the sealed bodies of all messages in the order of ids, starting after the given
-// one: at most [secret.SealedBatch], so that the result is empty after the last one.
+// Sealed returns the sealed bodies of up to [secret.SealedBatch] messages whose ids are greater than
+// after, in the order of ids. After the last message, the result is empty.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, `SELECT `+columns+` FROM outbox WHERE id > $1 ORDER BY id LIMIT $2`, []any{after, secret.SealedBatch}, func(scan db.Scan) (secret.Sealed, error) {
 		m, err := read(scan)
@@ -208,7 +207,7 @@ func clean(text string) string {
 		return r
 	}, strings.ToValidUTF8(text, "?"))
 	for cut := min(len(text), maxError); ; cut-- {
-		if cut == len(text) || text[cut]&0xc0 != 0x80 { // not within a character
+		if cut == len(text) || text[cut]&0xc0 != 0x80 { // cut isn't within a character
 			return text[:cut]
 		}
 	}

@@ -17,21 +17,21 @@ import (
 const Every = time.Second
 
 // atOnce is how many messages of a kind a node sends concurrently: enough that one slow message
-// doesn't delay the others, and few enough for a mail server's limit on connections.
+// doesn't delay the others, and within the limits of mail servers on connections.
 const atOnce = 4
 
 // Sender sends messages of one kind.
 type Sender struct {
-	// Send sends one message. Its error may be a [*Failure]. It returns soon after ctx ends. The
-	// message has the same ID in each try, by which the other side can recognize a repetition.
+	// Send sends one message. Its error may be a [*Failure]. Send returns soon after ctx ends. A
+	// message has the same ID in each try, so that the other side can recognize a repetition.
 	Send func(ctx context.Context, m Message) error
 	// Timeout limits one call of Send.
 	Timeout time.Duration
-	// Sent, unless it is nil, is called in the transaction that deletes a sent message.
+	// Sent is called in the transaction that deletes a sent message. It may be nil.
 	Sent func(ctx context.Context, tx *db.Tx, m Message) error
-	// Wants reports whether messages with a topic are stored at all. If it is nil, all are.
+	// Wants reports whether messages with the topic are stored at all. If Wants is nil, all are.
 	Wants func(topic string) bool
-	// Limits returns the quotas of a topic. If it is nil, topics have no quotas.
+	// Limits returns the quotas of a topic. If Limits is nil, topics have no quotas.
 	Limits func(topic string) []Limit
 	// Rate limits all messages together.
 	Rate Rate
@@ -44,15 +44,15 @@ type Pump struct {
 	Ring  *secret.Ring
 	Clock func() time.Time // the reference clock
 	Log   *slog.Logger
-	// GaveUp is called in the transaction that deletes a message which won't be sent. now is the
-	// time of the reference clock.
+	// GaveUp is called in the transaction that deletes a message that won't be sent. The argument
+	// now is the time of the reference clock.
 	GaveUp func(ctx context.Context, tx *db.Tx, m Message, why error, now time.Time) error
 	// Count is called after each try. class is empty if the message was sent.
 	Count func(kind Kind, class Class)
 
 	mu       sync.Mutex
 	lanes    map[Kind]*lane
-	sending  context.Context // cancels the calls of Send that are in progress
+	sending  context.Context // its end cancels the calls of Send that are in progress
 	end      context.CancelFunc
 	stopped  bool
 	underWay sync.WaitGroup
@@ -64,13 +64,13 @@ type lane struct {
 	kind        Kind
 	sender      Sender
 	workers     int
-	pausedUntil time.Time // [Paused]
+	pausedUntil time.Time // end of the pause after a [Paused] failure
 	heldUntil   time.Time // only urgent messages are sent until then
 	fault       string    // for operators; empty if the last try succeeded
 }
 
-// Set makes the pump send messages of a kind with the sender, or not at all if the sender is nil.
-// It ends a pause of the kind.
+// Set makes the pump send messages of the kind with the sender s, or not at all if s is nil. It ends
+// a pause of that kind.
 func (p *Pump) Set(kind Kind, s *Sender) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,12 +135,12 @@ func (p *Pump) due(ctx context.Context, l *lane, now time.Time) (n int, err erro
 // life returns how long a claim of the lane lasts.
 func (l *lane) life() time.Duration { return l.sender.Timeout + claimSlack }
 
-// isPaused reports whether the lane sends no messages now because of a [Paused] failure.
+// isPaused reports whether the lane is in the pause after a [Paused] failure.
 func (l *lane) isPaused(now time.Time) bool { return lasts(l.pausedUntil, pauseTime, now) }
 
-// lasts reports whether a wait of the given length that ends at until is still in force. A wait of
-// which more than its length remains was begun by a clock that has been set back since, and isn't
-// in force.
+// lasts reports whether a wait of the given length, which ends at the time until, is still going on.
+// If more than its length remains, the wait was begun by a clock that has been set back since, and
+// lasts returns false.
 func lasts(until time.Time, length time.Duration, now time.Time) bool {
 	return now.Before(until) && !until.After(now.Add(length))
 }
@@ -176,11 +176,11 @@ func (p *Pump) start(l *lane) {
 	})
 }
 
-// Wait waits until no message is being sent.
+// Wait returns when no message is being sent.
 func (p *Pump) Wait() { p.underWay.Wait() }
 
-// Stop waits for the messages that are being sent until ctx ends, and then cancels them.
-// Afterwards the pump sends no messages.
+// Stop waits for the messages that are being sent. When ctx ends, it cancels those that aren't
+// finished. Afterwards the pump sends no messages.
 func (p *Pump) Stop(ctx context.Context) {
 	p.mu.Lock()
 	p.stopped = true
@@ -264,8 +264,8 @@ func (p *Pump) giveUp(ctx context.Context, tx *db.Tx, m Message, why error, now 
 	return p.GaveUp(ctx, tx, m, why, now)
 }
 
-// send opens the message's body and sends it. A panic counts as a failed try. Otherwise one
-// message could end the server, and then each node that takes the message over.
+// send opens the message's sealed body and sends the message. A panic counts as a failed try:
+// otherwise one message could crash this server, and then every node that takes the message over.
 func (p *Pump) send(l *lane, m Message) (err error) {
 	defer func() {
 		if crash := recover(); crash != nil {
@@ -286,8 +286,8 @@ func (p *Pump) send(l *lane, m Message) (err error) {
 const (
 	// settleTime limits one attempt to record the result of a try.
 	settleTime = 10 * time.Second
-	// settleTries is the number of attempts. They last as long as a failover of the database,
-	// since a message whose result isn't recorded is sent again.
+	// settleTries is the number of attempts: enough to outlast a failover of the database, since a
+	// message whose result isn't recorded is sent again.
 	settleTries = 4
 )
 
@@ -296,7 +296,7 @@ func (p *Pump) settle(l *lane, m Message, result error) {
 	class := Class("")
 	if result != nil {
 		class = classOf(result)
-		if class == Unsure && m.Unsure { // it was repeated already
+		if class == Unsure && m.Unsure { // the message was repeated once already
 			class = Permanent
 		}
 	}
@@ -318,8 +318,8 @@ func (p *Pump) settle(l *lane, m Message, result error) {
 	p.Log.Warn("the result of sending a message couldn't be recorded, so it may be sent again", "kind", string(l.kind), "id", m.ID, "reason", err.Error())
 }
 
-// note stores the result in the lane, for [Pump.Faults], and pauses the lane if the sender was
-// refused.
+// note stores the result in the lane, for [Pump.Faults], and pauses the lane if the other side
+// refuses the sender.
 func (p *Pump) note(l *lane, class Class, result error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -377,7 +377,7 @@ func (p *Pump) Faults() map[Kind]string {
 	for kind, l := range p.lanes {
 		switch {
 		case l.isPaused(now):
-			// This text leaves the other side's answer out, since /readyz is public.
+			// Leave out the other side's answer, since /readyz is public.
 			faults[kind] = "this server is refused, so nothing is sent for 15 minutes; see the log"
 		case l.fault != "":
 			faults[kind] = l.fault

@@ -13,20 +13,20 @@ import (
 type Limit struct {
 	N     int
 	Per   time.Duration // at most a day
-	Topic bool          // counts each topic by itself
+	Topic bool          // each topic is counted by itself
 }
 
-// Rate limits the messages of one kind to all accounts together. After a pause, up to Burst of
-// them may be sent at once.
+// Rate limits how fast messages of one kind are sent, to all accounts together. After a time without
+// messages, up to Burst of them are sent at once.
 type Rate struct {
-	Every time.Duration // one message; 0: no limit
+	Every time.Duration // the time for one message; 0: no limit
 	Burst int
 }
 
 // fullError means that a limit was reached.
 type fullError struct {
 	until time.Time // when the next message may be sent
-	all   bool      // the limit is of all accounts together
+	all   bool      // the limit is the one on all accounts together
 }
 
 func (e *fullError) Error() string { return fmt.Sprintf("quota used up until %v", e.until) }
@@ -62,8 +62,8 @@ func reserve(ctx context.Context, tx *db.Tx, m Message, l Limit, now time.Time) 
 }
 
 // take counts a message against the rate, or returns a [*fullError]. It uses the algorithm GCRA:
-// the row has the time up to which the rate is used up, and counts as at most Burst messages
-// before now.
+// the kind's row has the time up to which the rate is used up. If that time is earlier than Burst
+// messages before now, it counts as Burst messages before now.
 func take(ctx context.Context, tx *db.Tx, kind Kind, r Rate, now time.Time) error {
 	if r.Every == 0 {
 		return nil
@@ -88,8 +88,8 @@ func take(ctx context.Context, tx *db.Tx, kind Kind, r Rate, now time.Time) erro
 // must not wait for it longer than a few milliseconds.
 const foldBatch = 200
 
-// fold folds the waiting messages of the same kind, account and topic into one: the oldest stays,
-// its More counts the others, and it is due at the given time.
+// fold folds the waiting messages that have the same kind, account and topic as like into one. The
+// oldest stays, counts the others in its More, and is due at the time due.
 func fold(ctx context.Context, tx *db.Tx, like Message, due time.Time) error {
 	all, err := db.All(ctx, tx, `
 		SELECT `+columns+` FROM outbox
@@ -133,8 +133,8 @@ func expireQuotas(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return nil
 }
 
-// admit checks the quotas of a message that this node has claimed. If they are used up, it
-// returns a [*fullError], and the caller must undo tx.
+// admit counts a message that this node has claimed against its quotas. If one of them is used up,
+// admit returns a [*fullError], and the caller must roll tx back.
 func admit(ctx context.Context, tx *db.Tx, m Message, s Sender, now time.Time) error {
 	if m.admitted {
 		return nil
@@ -155,7 +155,7 @@ func admit(ctx context.Context, tx *db.Tx, m Message, s Sender, now time.Time) e
 	return nil
 }
 
-// isFull returns the error of a quota that is used up, or nil.
+// isFull returns err as a [*fullError], or nil if err doesn't mean that a quota is used up.
 func isFull(err error) *fullError {
 	var full *fullError
 	if errors.As(err, &full) {

@@ -9,11 +9,11 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// ReturnCookieLife is the time within which a user must enable two-factor authentication to be led
-// back to what requires it.
+// ReturnCookieLife is how much time a user has to enable two-factor authentication and still be led
+// back to the page that requires it.
 const ReturnCookieLife = time.Hour
 
-// The cookies that doors share. Browsers send them to the portal's host only.
+// The cookies that doors share. Browsers send them only to the portal's host.
 const (
 	SessionCookie = access.SessionCookie
 	DeviceCookie  = "sallyport-device" // identifies a known browser; not an authentication factor
@@ -30,7 +30,7 @@ func (s *Site) SetCookie(w http.ResponseWriter, name, value string, life time.Du
 	SetHostCookie(w, s.HTTPS, name, value, life)
 }
 
-// SetHostCookie sets a cookie of the request's host alone, or deletes it if value is empty.
+// SetHostCookie sets a cookie only for the request's host, or deletes the cookie if value is empty.
 func SetHostCookie(w http.ResponseWriter, https bool, name, value string, life time.Duration) {
 	c := &http.Cookie{
 		Name: access.CookieName(name, https), Value: value, Path: "/", MaxAge: int(life.Seconds()),
@@ -39,7 +39,7 @@ func SetHostCookie(w http.ResponseWriter, https bool, name, value string, life t
 	if value == "" {
 		c.MaxAge = -1
 	}
-	h := w.Header() // without an earlier Set-Cookie for the name, since browsers differ in which they use
+	h := w.Header() // drop an earlier Set-Cookie for the name, since browsers differ in which of two they use
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, c.Name+"=") })
 	http.SetCookie(w, c)
 }

@@ -1,7 +1,7 @@
 // Package page has what the pages of all doors have in common. It is between the doors and the
 // packages that decide, and makes no decisions itself.
 //
-//   - [Site] (site.go) has what a door needs to answer requests. [Site.Wrap] adds to every answer
+//   - [Site] (site.go) has what a door needs to answer requests. [Site.Wrap] gives every answer
 //     the security headers, limits and a line in the log.
 //   - [Request] (request.go) is a request with its answer, browser, account and language. Its form
 //     is read by name (form.go), its cookies belong to one host (cookies.go).

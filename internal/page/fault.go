@@ -25,7 +25,7 @@ var (
 	ErrMisdirected = errors.New("request for another host")
 )
 
-// WithReason returns fault, joined with reason unless that is nil.
+// WithReason returns fault joined with reason, or only fault if reason is nil.
 func WithReason(fault, reason error) error {
 	if reason == nil {
 		return fault
@@ -56,11 +56,11 @@ func (f Fault) WithLink(url string, text *locale.Message) Fault {
 	return f
 }
 
-// retryBusy is the Retry-After of a full queue: the queue's current jobs are done by then.
+// retryBusy is the Retry-After for a full hashing queue: by then, the queue's current jobs are done.
 const retryBusy = 2 * time.Second
 
-// FaultOf returns the fault for an error that any door may have. For all other errors it returns
-// that of an internal error, with status 500.
+// FaultOf returns the fault for an error that any door can have. For all other errors it returns the
+// fault of an internal error, with status 500.
 func (s *Site) FaultOf(err error) Fault {
 	var wait *login.WaitError
 	switch {
@@ -96,8 +96,8 @@ func (s *Site) FaultOf(err error) Fault {
 	return NewFault(http.StatusInternalServerError, locale.Say("error.internal.heading"), locale.Say("error.internal.advice"))
 }
 
-// ShowFault answers a request that failed with err. The page says what the user can do. The log
-// has the reason under the same reference, with the attributes in about.
+// ShowFault answers a request that failed with err. The page shows f, which says what the user can
+// do. The log gets the reason, with the page's reference and the attributes in about.
 func (s *Site) ShowFault(req *Request, f Fault, err error, about []any) {
 	if f.Retry > 0 {
 		req.W.Header().Set("Retry-After", strconv.Itoa(Seconds(f.Retry)))

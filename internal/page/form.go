@@ -37,9 +37,9 @@ func (r *Request) readForm() Form {
 	return Form{r.PostForm, err}
 }
 
-// Err returns an error if the form is too large, can't be parsed, or has a field twice: no page of
-// Sallyport sends such a form, and handlers mustn't choose between two values (attack 32). After
-// an error every value is "".
+// Err returns an error if the form is too large, can't be parsed, or has a field twice. No page of
+// Sallyport sends such a form, and handlers mustn't choose between two values (attack 32). If Err
+// returns an error, every value is "".
 func (f Form) Err() error { return f.err }
 
 // Value returns the value of a field, or "" if the form has no such field.

@@ -25,7 +25,7 @@ type Frame struct {
 	Tab       string          // "profile", "security", "sessions", "activity", "admin-accounts", or empty: no tabs
 	Notice    *Notice         // may be nil
 	FewCodes  bool            // show the banner about the few backup codes that are left
-	CodesLeft int             // unused backup codes, if FewCodes is set or on the Security tab
+	CodesLeft int             // number of unused backup codes; set if FewCodes is, and on the Security tab
 	Clock     *locale.Message // what is wrong with the server's clock, for operators; may be nil
 	Wrong     int             // wrong codes that others typed after the correct password; 0: no banner
 
@@ -73,8 +73,8 @@ func (f *Frame) Day(at time.Time) template.HTML {
 	return f.timeElement(at, " data-day", f.catalogue.Day)
 }
 
-// SiteDay returns a date as text, in the time zone of at. Scripts don't convert it to the browser's
-// zone: it is for days that begin at the same moment for all users.
+// SiteDay returns a date as text, in the time zone of at. It is for days that begin at the same
+// moment for all users, so scripts don't convert it to the browser's zone.
 func (f *Frame) SiteDay(at time.Time) string { return f.catalogue.Day(at) }
 
 // TimeOfDay returns a <time> that shows the time of day, for a list below a date.
@@ -120,7 +120,7 @@ func (f *Frame) TabTitle() string {
 	return title + " · " + f.catalogue.Site
 }
 
-// With returns the data for a template that the page's template calls with this value.
+// With returns the data for a template that the page's template calls: the page's frame and value.
 func (f *Frame) With(value any) part { return part{f, value} }
 
 // part is the data of a part of a page: the page's frame and a value.

@@ -19,7 +19,7 @@ type Request struct {
 	From      login.Browser
 	Catalogue *locale.Catalogue // has the text of the answer
 
-	// Me is the signed-in account and its session, whose id is empty without a session.
+	// Me is the signed-in account and its session. Without a session, Me.Session.ID is empty.
 	Me login.Me
 
 	// Set if the route requires a session:
@@ -32,8 +32,8 @@ type Request struct {
 	hasAdmin bool  // as in [SiteOptions]
 }
 
-// NewRequest returns a request without a session. Its address is the client's, as far as the
-// trusted proxies say.
+// NewRequest returns a request without a session. Its address is the client's, as the trusted
+// proxies report it.
 func (s *Site) NewRequest(w http.ResponseWriter, r *http.Request) *Request {
 	address, unreadable := s.TrustedProxies.ReadForwardedFor(r)
 	if unreadable != "" {
@@ -72,8 +72,8 @@ func (r *Request) Frame(title *locale.Message, tab string) Frame {
 	return f
 }
 
-// ID returns the id in the request's path, or "" if the path has no valid id. No row has the
-// id "".
+// ID returns the id in the request's path, or "" if the path has no valid id. No row has the id "",
+// so a look-up then finds nothing.
 func (r *Request) ID() string {
 	if id := r.PathValue("id"); secret.IsID(id) {
 		return id

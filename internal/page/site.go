@@ -19,8 +19,8 @@ const (
 	// return URL.
 	maxBody = 64 << 10
 
-	// requestTime is the timeout of a request, which includes the time in the hashing queue
-	// and for the database.
+	// requestTime is the timeout of a request. It includes the waits in the hashing queue and for
+	// the database.
 	requestTime = 20 * time.Second
 )
 
@@ -35,7 +35,7 @@ type SiteOptions struct {
 	// never the requested path.
 	Measure  func(route string, status int, took time.Duration)
 	HasAdmin bool // the portal has the pages below /admin
-	// Fail answers a request that failed, with [Site.ShowFault] or a redirect.
+	// Fail answers a request that failed with the error, by [Site.ShowFault] or a redirect.
 	Fail func(*Request, error)
 }
 
@@ -100,7 +100,7 @@ func (s *Site) Wrap(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		h.Set("Cache-Control", "no-store") // static files replace it
+		h.Set("Cache-Control", "no-store") // the handler of static files replaces it
 		if s.HTTPS {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}

@@ -27,7 +27,7 @@ var templateFiles embed.FS
 //go:embed static/*.css static/*.js static/*.svg
 var staticFiles embed.FS
 
-// assetHashBytes is the number of bytes of a file's SHA-256 in its URL. It only distinguishes
+// assetHashBytes is how many bytes of a file's SHA-256 its URL contains. They only distinguish the
 // versions of one file, so 48 bits are enough.
 const assetHashBytes = 6
 
@@ -55,12 +55,12 @@ type Views struct {
 	panelIcons map[string]string // URL paths by the panels' origins
 }
 
-// asset is a static file whose URL contains a hash of its content. It is the same for all users
-// and has no secrets.
+// asset is a static file whose URL contains a hash of its content. An asset is the same for all
+// users and has no secrets.
 type asset struct {
 	contentType string
 	content     []byte
-	compressed  func() []byte // the content in gzip; nil if it is compressed already
+	compressed  func() []byte // returns the content in gzip; the func is nil if content is compressed already
 }
 
 // newAsset returns an asset. Its content is compressed once, when a browser first requests it.
@@ -76,7 +76,7 @@ func newAsset(contentType string, content []byte) asset {
 	return a
 }
 
-// pictureType is the media type of pictures, whose format is compressed already.
+// pictureType is the media type of pictures in PNG, a format that is compressed already.
 const pictureType = "image/png"
 
 func compress(content []byte) []byte {
@@ -143,9 +143,9 @@ func NewViews(o Options) (*Views, error) {
 	return v, nil
 }
 
-// Render answers a request with the page name, in the language of the request. If it returns an
-// error, it hasn't written to the answer, so that the caller can write an error page. A
-// connection that the browser closed is no error.
+// Render answers a request with the page that has the given name, in the language of the request. If
+// Render returns an error, it hasn't written to the answer, so that the caller can write an error
+// page. A connection that the browser closed is no error.
 func (v *Views) Render(req *Request, status int, name string, page Page) error {
 	page.frame().catalogue = req.Catalogue
 	var body bytes.Buffer
@@ -164,8 +164,8 @@ func (v *Views) Catalogue() *locale.Catalogue { return v.catalogue }
 // PanelIcon returns the URL path of the picture of a panel, or "" if the panel has no picture.
 func (v *Views) PanelIcon(origin string) string { return v.panelIcons[origin] }
 
-// Static serves the static files at the URLs that asset returns, and 404 for any other URL. The
-// content at a URL never changes.
+// Static serves the static files at the URLs that the template function asset returns, and answers
+// 404 for any other URL. The content at a URL never changes.
 func (v *Views) Static() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, ok := v.assets[r.URL.Path]
@@ -180,7 +180,7 @@ func (v *Views) Static() http.Handler {
 		content := a.content
 		if a.compressed != nil {
 			h.Set("Vary", "Accept-Encoding")
-			// A range would apply to the compressed bytes, so a request with one gets the
+			// A Range would apply to the compressed bytes, so a request that has one gets the
 			// uncompressed file.
 			if zip := a.compressed(); acceptsGzip(r.Header) && r.Header.Get("Range") == "" && len(zip) > 0 && len(zip) < len(content) {
 				h.Set("Content-Encoding", "gzip")
@@ -264,8 +264,8 @@ func (v *Views) loadIcons() error {
 	})
 }
 
-// loadPages parses all templates as one set. A copy of layout.html for each page would take most
-// of the portal's memory.
+// loadPages parses all templates as one set: one set for each page, with its own copy of
+// layout.html, would take most of the portal's memory.
 func (v *Views) loadPages() error {
 	v.pages = template.New("").Funcs(v.functions())
 	parse := func(file string, content []byte) error {
@@ -286,8 +286,8 @@ func (v *Views) loadPages() error {
 	})
 }
 
-// functions returns the functions that templates may call, which don't depend on a language. The
-// methods of [Frame] depend on one.
+// functions returns the functions that templates can call and that don't depend on a language. The
+// methods of [Frame] are those that do.
 func (v *Views) functions() template.FuncMap {
 	return template.FuncMap{
 		"about":  (*locale.Message).Concerns,
@@ -301,7 +301,7 @@ func (v *Views) functions() template.FuncMap {
 	}
 }
 
-// contactURL returns the address of a link to a contact.
+// contactURL returns the URL of a link to a contact.
 func contactURL(contact string) string {
 	if strings.Contains(contact, "://") {
 		return contact

@@ -47,13 +47,13 @@ func SignInMessage(name string) *locale.Message {
 	}
 }
 
-// FormatCursor returns the place after an event in a list of events, for a URL.
+// FormatCursor returns the place after e in a list of events, as text for a URL.
 func FormatCursor(e audit.Event) string {
 	return strconv.FormatInt(e.At.UnixMilli(), 10) + "." + url.QueryEscape(e.ID)
 }
 
-// ParseCursor parses what [FormatCursor] returned, unescaped. Any other text gives the cursor of the
-// first page.
+// ParseCursor parses the result of [FormatCursor], which must be unescaped. For any other text it
+// returns the cursor of the first page.
 func ParseCursor(text string) audit.Cursor {
 	at, id, _ := strings.Cut(text, ".")
 	ms, err := strconv.ParseInt(at, 10, 64)

@@ -20,19 +20,20 @@ import (
 )
 
 const (
-	// maxPerAccount limits an account's passes, including expired ones, to a list that its
-	// owner can read.
+	// maxPerAccount limits an account's passes, including expired ones, so that the owner can
+	// survey the list of them.
 	maxPerAccount = 20
 
 	// MaxLife limits the life of a pass, since a pass that was not renewed for a year is
 	// probably forgotten somewhere.
 	MaxLife = 366 * 24 * time.Hour
 
-	// listedAfterEnd is how long an expired pass stays in the list. Until then, requests with
-	// it are refused because it has expired, and not as unknown.
+	// listedAfterEnd is how long an expired pass stays in the list. For that time, a request with
+	// the pass is told that it has expired, and not that it is unknown.
 	listedAfterEnd = 30 * 24 * time.Hour
 
-	// seenResolution is the resolution of a pass's last use, as that of a session's.
+	// seenResolution is the resolution at which the last use of a pass is stored; it is the same for
+	// a session.
 	seenResolution = time.Minute
 )
 
@@ -50,10 +51,10 @@ type Pass struct {
 	Stamp     string // the account's stamp when the pass was made
 	Name      string // unique within the account
 	Scope     access.Scope
-	Proofs    []authenticator.Proof // those of the session that made it, with their times
+	Proofs    []authenticator.Proof // the proofs of the session that made it, with their times
 
-	// ByOperator is set if the pass was made on the command line. Such a pass needs no
-	// proofs: an operator there could also set the password or open the panel.
+	// ByOperator is set if the pass was made on the command line. Such a pass needs no proofs,
+	// since an operator there could also set the account's password or open the panel.
 	ByOperator bool
 
 	CreatedAt time.Time
@@ -81,9 +82,8 @@ func scanPass(scan db.Scan) (Pass, error) {
 	return p, err
 }
 
-// IsValidFor reports whether the pass is valid for its account, as both were read: the account
-// is enabled and its credentials are unchanged since the pass was made (R17). It doesn't
-// check the expiry; see [Pass.Expired].
+// IsValidFor reports whether the account that owns the pass is enabled, and its credentials are
+// unchanged since the pass was made (R17). It doesn't check the expiry; see [Pass.Expired].
 func (p Pass) IsValidFor(owner account.Account) bool {
 	return !owner.Disabled() && p.Stamp == owner.Stamp
 }
@@ -92,7 +92,7 @@ func (p Pass) IsValidFor(owner account.Account) bool {
 // command line.
 func (p Pass) IsStrong() bool { return p.ByOperator || authenticator.AAL(p.Proofs) >= 2 }
 
-// Expired reports whether the pass is past its end at now.
+// Expired reports whether the pass has ended at the time now.
 func (p Pass) Expired(now time.Time) bool { return !now.Before(p.ExpiresAt) }
 
 // Create stores a pass for the account and returns its token, which can't be read again. It uses
@@ -126,13 +126,14 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now t
 	return token, nil
 }
 
-// ByToken returns the pass with this token to the panel, which is an origin, and its
-// account. It returns [db.ErrNotFound] for an unknown token, a pass to another panel and a
-// pass that isn't valid for its account any more. The pass may have expired.
+// ByToken returns the pass with this token, and its account. The parameter panel is the origin of
+// the panel that the pass must be for. ByToken returns [db.ErrNotFound] for an unknown token, for a
+// pass to another panel, and for a pass that isn't valid for its account any more. The pass that it
+// returns may have expired.
 func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, account.Account, error) {
 	p, owner, err := readByToken(ctx, q, token, panel)
 	if err == nil && !p.IsValidFor(owner) {
-		// [RevokeWeak] may have given both a new stamp after the pass was read.
+		// [RevokeWeak] may have given pass and account a new stamp after the pass was read.
 		p, owner, err = readByToken(ctx, q, token, panel)
 	}
 	if err == nil && !p.IsValidFor(owner) {
@@ -158,8 +159,8 @@ func readByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, 
 	return all[0], owner, err
 }
 
-// NameOf returns the name of the account's pass with this id, or [db.ErrNotFound]. It doesn't
-// read the other columns, so that a pass with unreadable ones can be revoked.
+// NameOf returns the name of the account's pass with this id, or [db.ErrNotFound]. It doesn't read
+// the other columns, so that a pass whose other columns can't be parsed can still be revoked.
 func NameOf(ctx context.Context, q db.Querier, accountID, id string) (name string, err error) {
 	err = db.One(ctx, q, `SELECT name FROM passes WHERE account_id = $1 AND id = $2`, []any{accountID, id}, &name)
 	return name, err
@@ -197,7 +198,7 @@ func RevokeWeak(ctx context.Context, tx *db.Tx, before account.Account, stamp st
 	all, err := db.All(ctx, tx, `SELECT `+columns+` FROM passes WHERE account_id = $1`, []any{before.ID}, func(scan db.Scan) (Pass, error) {
 		p, err := scanPass(scan)
 		if err != nil {
-			return Pass{}, nil // not strong; an error of the connection ends the transaction anyway
+			return Pass{}, nil // this isn't a strong pass; an error of the connection ends the transaction anyway
 		}
 		return p, nil
 	})
@@ -218,7 +219,8 @@ func RevokeWeak(ctx context.Context, tx *db.Tx, before account.Account, stamp st
 	return nil
 }
 
-// SeenIsOld reports whether a use at now must be written.
+// SeenIsOld reports whether the stored last use is so old that a use at the time now must be
+// written.
 func (p *Pass) SeenIsOld(now time.Time) bool { return now.Sub(p.SeenAt) >= seenResolution }
 
 // NoteUse writes the last use of the pass with this id. It skips a row that another transaction
@@ -230,23 +232,25 @@ func NoteUse(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return err
 }
 
-// Expire deletes passes that expired some time ago. It skips locked rows, as session.Expire does.
+// Expire deletes the passes that expired at least [listedAfterEnd] ago. It skips locked rows, as
+// session.Expire does.
 func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE id IN (
 		SELECT id FROM passes WHERE expires_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now.Add(-listedAfterEnd)})
 	return err
 }
 
-// Purge deletes all passes, after the database was restored from a backup: some of them may
-// have been revoked since it was made (F13).
+// Purge deletes all passes after the database was restored from a backup: some of them may have been
+// revoked since the backup was made (F13).
 func Purge(ctx context.Context, tx *db.Tx) error {
 	tx.Changed("")
 	_, err := db.Exec(ctx, tx, `DELETE FROM passes`)
 	return err
 }
 
-// ClampTimes corrects what a clock that was ahead dated after latest: it sets last uses back
-// to latest, ends of passes to [MaxLife] after latest, and dates proofs as [datedAsOld] does.
+// ClampTimes corrects the times that a clock that was ahead has stored. It sets last uses that are
+// later than latest back to latest, sets ends that are later than latest plus [MaxLife] back to
+// that time, and dates proofs as [datedAsOld] does.
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
 	if _, err := db.Exec(ctx, tx, `UPDATE passes SET seen_at = $1 WHERE seen_at > $1`, db.At{Time: latest}); err != nil {
@@ -277,9 +281,9 @@ func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	return nil
 }
 
-// datedAsOld returns the proofs with the times after latest replaced by the epoch, since the real
-// times are unknown. These proofs still count towards a level, but never as recent. Otherwise
-// they would be fresh again when the right clock reaches their times.
+// datedAsOld returns the proofs with every time that is later than latest replaced by the epoch,
+// since the real time is unknown. Such a proof still counts towards a level, but never as recent.
+// Otherwise it would be fresh again when the right clock reaches its time.
 func datedAsOld(proofs []authenticator.Proof, latest time.Time) []authenticator.Proof {
 	dated := slices.Clone(proofs)
 	for i := range dated {

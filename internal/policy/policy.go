@@ -1,8 +1,8 @@
-// Package policy decides whether an account must have two-factor authentication, and from when
-// on, by the key policy of the configuration. It is pure: it reads no clock, no network and no
-// database, and owns no table. An [Item] is for the accounts in some groups, and a [Policy] is
-// the result of all items for one account. A [Book] holds the items in force, which a reload of
-// the configuration replaces.
+// Package policy decides whether an account must have two-factor authentication, and from what date
+// on. The key policy of the configuration is a list of items. An [Item] is for the accounts in some
+// groups, and a [Policy] is the result of all items for one account. A [Book] holds the items in
+// force, which a reload of the configuration replaces. The package is pure: it reads no clock, no
+// network and no database, and owns no table.
 //
 // Package access refuses the requests of an account that doesn't meet its policy. A policy can only
 // add to what a panel demands.
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Level is how firmly two-factor authentication is asked of an account.
+// Level says how strongly an account is asked to have two-factor authentication.
 type Level int
 
 // The levels, from the least strict to the strictest.
@@ -37,25 +37,25 @@ const Everybody = "*"
 
 const (
 	// nudgePause is how long the page that recommends two-factor authentication stays away after
-	// "Later": after a longer pause the owner would have forgotten it, and a shorter one would
-	// annoy.
+	// the owner chose "Later": after a longer pause the owner would have forgotten the page, and a
+	// shorter one would annoy.
 	nudgePause = 7 * 24 * time.Hour
 
-	// datePause is how long the page that announces the date stays away after "Later". It is
-	// shorter, since the date comes closer.
+	// datePause is how long the page that announces the date stays away after the owner chose
+	// "Later". It is shorter, since the date comes closer.
 	datePause = 24 * time.Hour
 )
 
 // Item is what the configuration asks of the accounts in some groups.
 type Item struct {
-	Groups []string // [Everybody], or names of groups
+	Groups []string // names of groups, or [Everybody]
 	Policy Policy
 }
 
 // Policy is what the configuration asks of an account. The zero value asks nothing.
 type Policy struct {
 	TwoFactor Level
-	From      time.Time // of [Required]: when it begins; the zero time: it has begun
+	From      time.Time // when [Required] begins to apply; the zero time: it applies already
 	ByTicket  bool      // the first authenticator needs an operator's link
 }
 
@@ -65,8 +65,8 @@ func (p Policy) Requires(now time.Time) bool {
 }
 
 // Reminds reports whether a page after the sign-in asks the owner of an account without two-factor
-// authentication to enable it. postponed is when the owner last chose "Later"; zero: never. Once
-// Requires returns true, no such page is needed.
+// authentication to enable it. The parameter postponed is when the owner last chose "Later", or the
+// zero time. Once Requires returns true, no such page is needed.
 func (p Policy) Reminds(postponed, now time.Time) bool {
 	pause := nudgePause
 	switch {
@@ -125,8 +125,8 @@ func (b *Book) Of(groups []string) Policy {
 	return p
 }
 
-// Groups returns the groups with at least this level, in any order. everybody means that every
-// account has it.
+// Groups returns the groups that have the level least or a stricter one, in any order. If everybody
+// is true, every account has such a level.
 func (b *Book) Groups(least Level) (groups []string, everybody bool) {
 	if b.IsEmpty() {
 		return nil, false

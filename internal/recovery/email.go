@@ -24,18 +24,18 @@ import (
 const (
 	// VerifyLife is how long a link that confirms an address works.
 	VerifyLife = 24 * time.Hour
-	// UndoLife is how long the owner of a former address can restore it: over a weekend.
+	// UndoLife is how long the owner of a former address can restore it. It covers a weekend.
 	UndoLife = 72 * time.Hour
 )
 
 // ErrOtherAddress means that the typed address isn't the one that the link restores.
 var ErrOtherAddress = errors.New("another address was typed")
 
-// linkData is the data that is stored with a link.
+// linkData is what is stored with a link.
 type linkData struct {
-	Stamp string `json:"stamp,omitempty"` // of the account, if the link is valid only with it
+	Stamp string `json:"stamp,omitempty"` // if set, the link is valid only while the account has this stamp
 	Email string `json:"email,omitempty"` // the address to confirm or to restore
-	Code  string `json:"code,omitempty"`  // of an unlock, for the browser that asked
+	Code  string `json:"code,omitempty"`  // of an unlock: what the user can type in the browser that asked
 }
 
 func (d linkData) encode() []byte {
@@ -57,9 +57,10 @@ func (s *Service) dataOf(t ticket.Ticket) (d linkData, err error) {
 	return d, nil
 }
 
-// AskEmail mails a link to the owner's new address, with which the owner confirms it. If another
-// account has the address, only that link's page says so. It returns [ErrNoMail],
-// [account.ErrEmailInvalid], [login.ErrGone], or a [*login.WaitError] after three mails in a day.
+// AskEmail mails a link to the new address that the owner typed, with which the owner confirms that
+// address. If another account has the address, only the link's page says so. AskEmail returns
+// [ErrNoMail], [account.ErrEmailInvalid], [login.ErrGone], or a [*login.WaitError] after three
+// mails in a day.
 func (s *Service) AskEmail(ctx context.Context, me login.Me, typed string) error {
 	address, _, err := account.NormalizeEmail(typed)
 	if err == nil && address == "" {
@@ -85,9 +86,9 @@ func (s *Service) AskEmail(ctx context.Context, me login.Me, typed string) error
 	})
 }
 
-// SendVerification is for operators. It mails a link to the account's address, with which the owner
-// confirms the address. It returns [ErrNoMail], [account.ErrDisabled], or [account.ErrEmailInvalid]
-// if the account has no address.
+// SendVerification mails a link to the account's address, with which the owner confirms that
+// address. It is for operators. It returns [ErrNoMail], [account.ErrDisabled], or
+// [account.ErrEmailInvalid] if the account has no address.
 func (s *Service) SendVerification(ctx context.Context, a account.Account) error {
 	if !s.HasMail() {
 		return ErrNoMail
@@ -107,8 +108,9 @@ func (s *Service) SendVerification(ctx context.Context, a account.Account) error
 	})
 }
 
-// mailVerification stores a link that confirms an address, its mail and the event. The link is
-// stored before its mail is due, so that what ends such links ends it while the mail waits too.
+// mailVerification stores a link that confirms an address, the link's mail, and the event. It stores
+// the link before the mail is due, so that a change that ends such links also ends one whose mail
+// still waits.
 func (s *Service) mailVerification(ctx context.Context, tx *db.Tx, owner account.Account, address string, e audit.Event) error {
 	l := letter{Token: secret.NewToken().Reveal(), Stamp: owner.Stamp, At: e.At.UnixMilli(), Address: e.Address, Browser: e.Browser}
 	m := outbox.Message{Kind: outbox.Mail, AccountID: owner.ID, Address: address, Topic: string(mail.VerifyEmail), Body: l.encode(), Urgent: true}
@@ -137,8 +139,9 @@ func (s *Service) AddressRefused(ctx context.Context, accountID, address string)
 	})
 }
 
-// withOwner runs change in a transaction that has locked the account's row, with session and
-// account as they are then. It returns [login.ErrGone] if the session has ended.
+// withOwner runs the function change in a transaction that has locked the account's row. It passes
+// the session and the account, as read in that transaction, to change. It returns [login.ErrGone] if
+// the session has ended.
 func (s *Service) withOwner(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
 	err := s.Login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
@@ -156,8 +159,8 @@ func (s *Service) withOwner(ctx context.Context, me login.Me, change func(tx *db
 	return err
 }
 
-// storeVerification stores the link that confirms an address, or renews its life, and reports
-// whether the link still suits the account.
+// storeVerification stores the link that confirms an address, or renews the link's life, and reports
+// whether the link is still of use to the account.
 func (s *Service) storeVerification(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	if owner.Disabled() || owner.Stamp != l.Stamp {
 		return false, nil
@@ -190,11 +193,11 @@ func (s *Service) verification(ctx context.Context, q db.Querier, owner account.
 	return link, d, err
 }
 
-// Verify redeems the link with this token in a session of its account: the address becomes the
-// account's, and counts as confirmed. If that changes the address, and the former one was
-// confirmed, the former address gets a link to undo the change. It gets none while an earlier
-// undo link is valid: then a thief may have confirmed the former address, and the owner is taking
-// the account back. It returns [ticket.ErrInvalid], [account.ErrEmailTaken] or [login.ErrGone].
+// Verify redeems the link with this token in a session of its account: the link's address becomes
+// the account's, and counts as confirmed. If the account had another address that was confirmed, the
+// former address gets a link to undo the change, unless an earlier undo link is still valid: in that
+// case a thief may have confirmed the former address, and the owner is taking the account back.
+// Verify returns [ticket.ErrInvalid], [account.ErrEmailTaken] or [login.ErrGone].
 func (s *Service) Verify(ctx context.Context, me login.Me, token string) error {
 	return s.withOwner(ctx, me, func(tx *db.Tx, me login.Me) error {
 		owner := me.Account
@@ -226,8 +229,8 @@ func (s *Service) Verify(ctx context.Context, me login.Me, token string) error {
 	})
 }
 
-// offerUndo stores the link that restores the former address, and its mail, which reports the
-// change too. It reports whether the former address gets such a mail.
+// offerUndo stores the link that restores the former address, and the link's mail, which also tells
+// the owner about the change. It reports whether the former address gets such a mail.
 func (s *Service) offerUndo(ctx context.Context, tx *db.Tx, before account.Account, e audit.Event) (bool, error) {
 	if !before.EmailReachesOwner() {
 		return false, nil

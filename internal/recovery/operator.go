@@ -21,18 +21,18 @@ const (
 	// EnrollLife is how long a mailed link to the wizard works. NIST SP 800-63B-4, "Account
 	// Recovery", permits 24 hours for codes that are mailed.
 	EnrollLife = 24 * time.Hour
-	// LetInLife is how long a mailed let-in link works: as [ResetLife].
+	// LetInLife is how long a mailed let-in link works: as long as a link of [ResetLife].
 	LetInLife = ResetLife
 )
 
-// Reasons why mail must not replace the second factor, besides those of package account: access to
-// the mailbox would give both factors.
+// Reasons why a mailed link must not replace the second factor, besides those of package account:
+// whoever reads the mailbox would get both factors.
 var (
 	ErrPasswordMailed  = errors.New("mail has replaced the password within the last 7 days")
 	ErrPasswordSuspect = errors.New("the link would replace the password too")
 )
 
-// operatorsLinks are the links that operators have mailed. Their page is /setup.
+// operatorsLinks has the kinds of links that operators can have mailed. Their page is /setup.
 var operatorsLinks = map[mail.LinkKind]struct {
 	kind ticket.Kind
 	life time.Duration
@@ -42,9 +42,10 @@ var operatorsLinks = map[mail.LinkKind]struct {
 	mail.LetIn:      {ticket.LetIn, LetInLife},
 }
 
-// MailLink stores a link that an operator issues for an account, and its mail. Earlier links of the
-// kind end. The caller has locked the account's row and records the event. MailLink returns
-// [ErrNoMail], or the reason why such a link must not be mailed; the caller must then roll back.
+// MailLink stores a link that an operator issues for an account, and the link's mail. The account's
+// earlier links of that kind end. The caller must have locked the account's row, and records the
+// event. MailLink returns [ErrNoMail], or the reason why such a link must not be mailed; the caller
+// must then roll back.
 func (s *Service) MailLink(ctx context.Context, tx *db.Tx, kind mail.LinkKind, owner account.Account, now time.Time) error {
 	link, ok := operatorsLinks[kind]
 	if !ok {
@@ -67,7 +68,8 @@ func (s *Service) MailLink(ctx context.Context, tx *db.Tx, kind mail.LinkKind, o
 	return outbox.Add(ctx, tx, s.Login.Ring, m, now)
 }
 
-// refusal returns why a link of a kind must not be mailed to the owner, or nil if it may be.
+// refusal returns, in refused, why a link of the given kind must not be mailed to the owner, or nil
+// if it may be mailed.
 func refusal(ctx context.Context, q db.Querier, kind ticket.Kind, owner account.Account, now time.Time) (refused, err error) {
 	if kind == ticket.Invitation {
 		return owner.CheckInvitable(), nil
@@ -95,12 +97,13 @@ func (s *Service) storeOperators(ctx context.Context, tx *db.Tx, m outbox.Messag
 	return err
 }
 
-// renewOperators renews the life of an operator's link whose mail is due, and reports whether it
-// is to be sent. If not, and the owner still needs such a link and gets no newer one, it records
-// that the mail was given up, so that the operator can hand over a link instead.
+// renewOperators renews the life of an operator's link whose mail is due, and reports whether the
+// mail is to be sent. If it isn't, and the owner still needs such a link and gets no newer one,
+// renewOperators records that the mail was given up, so that the operator can hand over a link.
 func (s *Service) renewOperators(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	now, kind := s.Login.Clock(), operatorsLinks[mail.LinkKind(m.Topic)].kind
-	// The link was revoked, replaced or redeemed, or has expired while no server ran.
+	// The link isn't stored any more if it was revoked, replaced or redeemed, or if it expired while
+	// no server ran.
 	held, err := ticket.Holds(ctx, tx, secret.NewText(l.Token))
 	if err != nil {
 		return false, err

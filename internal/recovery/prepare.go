@@ -24,14 +24,14 @@ type Letter struct {
 	Link  mail.Link
 }
 
-// ResetLife is how long the link to a new password works once its mail is sent: enough to fetch
-// the mail on another device.
+// ResetLife is how long the link to a new password works once its mail is sent: long enough to
+// fetch the mail on another device.
 const ResetLife = 30 * time.Minute
 
-// Prepare stores the link of a message, whose topic is one of [IsLink], and returns its mail. It
-// may be called again for the same message; each call renews the link's life, which therefore
-// begins with the last try to send the mail. It returns [ErrMoot] if the message is not to be
-// sent.
+// Prepare stores the link of a message and returns the mail with the link. [IsLink] must be true of
+// the message's topic. Prepare is called before each try to send the message, and each call renews
+// the link's life, which therefore begins with the last try. It returns [ErrMoot] if the message is
+// not to be sent.
 func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error) {
 	l, err := decode(m.Body)
 	if err != nil {
@@ -104,15 +104,16 @@ func locked(ctx context.Context, tx *db.Tx, id string) (account.Account, error) 
 }
 
 // mayGet reports whether the owner may recover the account by mail, and still has the address and
-// the credentials of the time of the request. An invited account has no password yet.
+// the credentials that the account had when the mail was requested. An invited account has no
+// password yet.
 func mayGet(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	changed, err := password.ChangedAt(ctx, tx, owner.ID)
 	return err == nil && !changed.IsZero() && owner.MayRecover() && owner.Email == m.Address && owner.Stamp == l.Stamp, err
 }
 
-// decline counts a mail that isn't sent like one that is, so that both decisions write and
-// commit. Otherwise a stranger could find out whether an account exists: SQLite has one writer,
-// and the stranger's other requests would be delayed only if the decision committed.
+// decline counts a mail that isn't sent as if it were sent, so that both decisions write and commit.
+// Otherwise a stranger could find out whether an account exists: SQLite has one writer, so the
+// stranger's other requests would be delayed only by a decision that commits.
 func (s *Service) decline(ctx context.Context, tx *db.Tx, m outbox.Message, l letter) error {
 	_, err := s.spend(ctx, tx, ticket.Kind(m.Topic), m.AccountID, l)
 	return err
@@ -138,8 +139,8 @@ func (s *Service) storeReset(ctx context.Context, tx *db.Tx, m outbox.Message, l
 	return s.storeLink(ctx, tx, link, l, owner, linkData{Stamp: l.Stamp}, event)
 }
 
-// storeUnlock stores the link that lets a browser in and reports whether its mail is to be sent. It
-// isn't if the browser can sign in without the link, or if the link wouldn't help it.
+// storeUnlock stores the link that lets a browser in and reports whether its mail is to be sent. The
+// mail isn't sent if the browser can sign in without the link, or if the link wouldn't help.
 func (s *Service) storeUnlock(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
 	may, err := mayGet(ctx, tx, m, l, owner)
 	if err == nil && may {
@@ -156,13 +157,13 @@ func (s *Service) storeUnlock(ctx context.Context, tx *db.Tx, m outbox.Message, 
 	return s.storeLink(ctx, tx, link, l, owner, linkData{Stamp: l.Stamp, Code: secret.NewTyped(codeSymbols)}, l.event(audit.UnlockAsked, owner, now))
 }
 
-// event returns the event that records the request for the mail.
+// event returns the audit event that records the request for the mail.
 func (l letter) event(kind audit.Kind, owner account.Account, now time.Time) audit.Event {
 	return audit.Event{At: now, AccountID: owner.ID, Actor: audit.ByOwner, Kind: kind, Address: l.Address, Browser: l.Browser}
 }
 
-// storeLink stores a link that was asked for, or renews it, and reports whether its mail is to be
-// sent. A new link counts against the account's mails of the day, and storing it records the event.
+// storeLink stores a requested link, or renews it, and reports whether its mail is to be sent. If
+// the link is new, storeLink counts it against the account's mails of the day and records the event.
 func (s *Service) storeLink(ctx context.Context, tx *db.Tx, link ticket.Ticket, l letter, owner account.Account, d linkData, event audit.Event) (bool, error) {
 	isNew, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), d.encode(), event.At)
 	if err != nil || !isNew {

@@ -31,22 +31,23 @@ var (
 	// ErrNoMail means that no mail is configured.
 	ErrNoMail = errors.New("no mail is configured")
 	// ErrMoot means that a message must not be sent: the account doesn't exist, isn't allowed to get
-	// it, or has changed so that the message is out of date.
+	// the message, or has changed so that the message is out of date.
 	ErrMoot = errors.New("the mail is not to be sent")
 )
 
-// sendTime is how long a mail server may take to accept a mail. Links are stored before that.
+// sendTime is how long a mail server may take to accept a mail. A link's life is longer by this time,
+// since the link is stored before its mail is sent.
 const sendTime = time.Minute
 
-// letter is the body of a message in the outbox for a mail with a link.
+// letter is the body of an outbox message that becomes a mail with a link.
 type letter struct {
 	Token   string `json:"token"`
-	Stamp   string `json:"stamp"` // of the account at the time of the request; the link is valid only with it
+	Stamp   string `json:"stamp"` // the account's stamp at the request; a new stamp makes the link void
 	At      int64  `json:"at"`    // Unix milliseconds
 	Address string `json:"address,omitempty"`
 	Browser string `json:"browser,omitempty"`
-	Known   string `json:"known,omitempty"` // the id of the browser, if the account knows it
-	Asker   []byte `json:"asker,omitempty"` // SHA-256 of the cookie of the browser, for an unlock
+	Known   string `json:"known,omitempty"` // the id of the browser, if it is known to the account
+	Asker   []byte `json:"asker,omitempty"` // of an unlock: SHA-256 of the browser's cookie
 }
 
 func (l letter) encode() []byte {
@@ -83,9 +84,10 @@ func (s *Service) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, why e
 	return s.Login.Journal.GaveUp(ctx, tx, m, why, now)
 }
 
-// admit counts a request for a mail against the browser's network. It counts by the typed text,
-// and not by the account: otherwise the limits would reveal which name and which address belong
-// to one account. It returns a [*login.WaitError] if too many requests came from the network.
+// admit counts a request for a mail against the limits on the browser's network. It counts by the
+// typed text and not by the account: otherwise the limits would reveal which name and which address
+// belong to the same account. It returns a [*login.WaitError] if too many requests came from the
+// network.
 func (s *Service) admit(ctx context.Context, typed string, from login.Browser) error {
 	tries := throttle.PrefixTries(from.Address, s.Login.LedgerID(account.Account{}, typed))
 	if len(tries) == 0 {
@@ -98,9 +100,9 @@ func (s *Service) admit(ctx context.Context, typed string, from login.Browser) e
 	return s.Login.RefusalError(verdict)
 }
 
-// spend counts a mail against the account's limit per day for its kind, and reports whether it may
-// be sent. Each known browser of the account has a limit of its own, so that strangers can't use up
-// the owner's. The account's row must be locked.
+// spend counts a mail against the account's daily limit for the kind, and reports whether the mail
+// may be sent. Each known browser of the account has a limit of its own, so that strangers can't use
+// up the owner's. The account's row must be locked.
 func (s *Service) spend(ctx context.Context, tx *db.Tx, kind ticket.Kind, accountID string, l letter) (bool, error) {
 	key := throttle.Key{Account: accountID, Bucket: throttle.Recovery, Subject: l.Known}
 	if kind != ticket.Reset {
@@ -110,9 +112,9 @@ func (s *Service) spend(ctx context.Context, tx *db.Tx, kind ticket.Kind, accoun
 	return err == nil && s.Login.RefusalError(verdict) == nil, err
 }
 
-// ask stores a mail with a link to the owner of the account with a name or address that a stranger
-// typed. It does the same work for a name that doesn't exist. asker is the cookie of a browser that
-// asks to be let in.
+// ask stores a message for the account whose name or address a stranger typed; it becomes a mail
+// with a link. For a name that doesn't exist, ask does the same work. The parameter asker is the
+// cookie of a browser that asks to be let in.
 func (s *Service) ask(ctx context.Context, kind mail.LinkKind, typed, asker string, from login.Browser) error {
 	if !s.HasMail() {
 		return ErrNoMail
@@ -141,7 +143,7 @@ func (s *Service) ask(ctx context.Context, kind mail.LinkKind, typed, asker stri
 	return s.Login.DB.Write(ctx, func(tx *db.Tx) error { return outbox.Add(ctx, tx, s.Login.Ring, m, event.At) })
 }
 
-// byName returns the account with a name or address, or the zero account.
+// byName returns the account with the typed name or address, or the zero account.
 func (s *Service) byName(ctx context.Context, typed string) (account.Account, error) {
 	return account.ForMail(ctx, s.Login.DB.Reader(), typed)
 }

@@ -15,9 +15,9 @@ import (
 
 // AskReset requests a mail with a link to a new password, for the account with the typed name or
 // address. Neither its result nor its time reveals whether the account exists. An account gets
-// three mails a day, and three more for each of its known browsers; [Service.Prepare] sends no
-// others. AskReset returns [ErrNoMail], or a [*login.WaitError] after too many requests from the
-// browser's network.
+// at most three such mails a day, and three more for each of its known browsers; [Service.Prepare]
+// drops the rest. AskReset returns [ErrNoMail], or a [*login.WaitError] after too many requests from
+// the browser's network.
 func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser) error {
 	return s.ask(ctx, mail.Reset, typed, "", from)
 }
@@ -29,8 +29,9 @@ func (s *Service) OpenReset(ctx context.Context, token string) (account.Account,
 	return owner, err
 }
 
-// open returns the valid link of a kind, its account and its data. It returns [ticket.ErrInvalid]
-// if the link isn't valid. A link also becomes invalid when the account's credentials change.
+// open returns the link with this token, its account and its data. It returns [ticket.ErrInvalid] if
+// the link isn't of the given kind or isn't valid. A link becomes invalid, among other things, when
+// the account's credentials change.
 func (s *Service) open(ctx context.Context, q db.Querier, token string, kind ticket.Kind) (ticket.Ticket, account.Account, linkData, error) {
 	link, err := ticket.ByToken(ctx, q, token, s.Login.Clock())
 	if err == nil && link.Kind != kind {
@@ -43,11 +44,11 @@ func (s *Service) open(ctx context.Context, q db.Querier, token string, kind tic
 	return link, owner, d, err
 }
 
-// ownerOf returns the account that a valid link helps to sign in, and the link's data. It returns
-// [ticket.ErrInvalid] if the link doesn't help any more.
+// ownerOf returns the account whose owner the link helps to sign in, and the link's data. It returns
+// [ticket.ErrInvalid] if the account or its credentials have changed so that the link is void.
 func (s *Service) ownerOf(ctx context.Context, q db.Querier, link ticket.Ticket) (account.Account, linkData, error) {
 	owner, err := account.ByID(ctx, q, link.AccountID)
-	if errors.Is(err, db.ErrNotFound) { // it was removed after the first read
+	if errors.Is(err, db.ErrNotFound) { // the account was removed after the link was read
 		err = ticket.ErrInvalid
 	}
 	if err != nil {
@@ -65,8 +66,8 @@ func (s *Service) ownerOf(ctx context.Context, q db.Querier, link ticket.Ticket)
 
 // Reset redeems the link with this token: it sets the password that the owner typed, and ends
 // everything that could still act for the account. It opens no session, and the browser doesn't
-// become known. It returns [ticket.ErrInvalid] if the link isn't valid, or an error of
-// password.Check or [login.ErrSamePassword].
+// become known. It returns [ticket.ErrInvalid] if the link isn't valid, [login.ErrSamePassword], or
+// an error of password.Check.
 func (s *Service) Reset(ctx context.Context, token, typed string, from login.Browser) error {
 	owner, err := s.OpenReset(ctx, token)
 	if err != nil {

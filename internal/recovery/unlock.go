@@ -22,8 +22,8 @@ const (
 	// short, since the owner waits for the mail.
 	UnlockLife = 15 * time.Minute
 
-	// codeSymbols is the length of the code that a link shows outside of the browser that
-	// asked: 40 bits, short enough to type from a phone.
+	// codeSymbols is the length of the code that a link shows when it is opened in another browser
+	// than the one that asked: 40 bits, short enough to read on a phone and type.
 	codeSymbols = 8
 )
 
@@ -31,22 +31,22 @@ const (
 var (
 	// ErrOtherBrowser means that another browser asked for the link.
 	ErrOtherBrowser = errors.New("another browser asked for the link")
-	// ErrWrongCode means that no valid link for which the browser asked has the typed code.
+	// ErrWrongCode means that the browser asked for no valid link that has the typed code.
 	ErrWrongCode = errors.New("no link has that code")
 )
 
-// AskUnlock requests a mail with a link that lets the browser try passwords of an account while
-// the account is shielded: then only known browsers may try. asker is the secret in the browser's
-// cookie, to which the link is bound. Like [Service.AskReset], AskUnlock doesn't reveal whether
-// the account exists, and it returns the same errors. Three mails a day are sent, and only while
+// AskUnlock requests a mail with a link that lets the browser try passwords of an account while the
+// account is shielded, which means that only known browsers may try. The link is bound to asker, the
+// secret in the browser's cookie. Like [Service.AskReset], AskUnlock doesn't reveal whether the
+// account exists, and it returns the same errors. At most three mails a day are sent, and only while
 // the account is shielded.
 func (s *Service) AskUnlock(ctx context.Context, typed, asker string, from login.Browser) error {
 	return s.ask(ctx, mail.Unlock, typed, asker, from)
 }
 
-// OpenUnlock returns the account of the link with this token. If another browser asked for the
-// link, it also returns the code to type there. It only reads. It returns [ticket.ErrInvalid] if
-// the link isn't valid.
+// OpenUnlock returns the account of the link with this token. If another browser asked for the link,
+// OpenUnlock also returns the code that the user can type in that browser. It changes nothing. It
+// returns [ticket.ErrInvalid] if the link isn't valid.
 func (s *Service) OpenUnlock(ctx context.Context, token, asker string) (owner account.Account, code string, err error) {
 	link, owner, d, err := s.open(ctx, s.Login.DB.Reader(), token, ticket.Unlock)
 	if err == nil && !isAsker(link, asker) {
@@ -75,9 +75,9 @@ func (s *Service) Unlock(ctx context.Context, token, asker string, from login.Br
 	return s.letIn(ctx, link, throttle.Reservation{}, from)
 }
 
-// UnlockByCode is [Service.Unlock] for a code that [Service.OpenUnlock] returned in another
-// browser. Each link allows three codes. It returns [ErrWrongCode] for a wrong code, for every code
-// after the third, and in a browser that asked for an account that doesn't exist, always after the
+// UnlockByCode is [Service.Unlock] for a code that [Service.OpenUnlock] returned in another browser.
+// Each link allows three codes. UnlockByCode returns [ErrWrongCode] for a wrong code, for every code
+// after the third, and if the browser asked for an account that doesn't exist, each time after the
 // same work. It returns a [*login.WaitError] after too many codes from the browser's network.
 func (s *Service) UnlockByCode(ctx context.Context, asker, typed string, from login.Browser) (cookie secret.Text, owner account.Account, err error) {
 	code, ok := secret.NormalizeTyped(typed, codeSymbols)
@@ -111,8 +111,9 @@ func (s *Service) UnlockByCode(ctx context.Context, asker, typed string, from lo
 	return cookie, owner, ErrWrongCode
 }
 
-// letIn redeems a link for the browser that asked for it, and gives back r, the try that a code
-// cost its network. It returns [ticket.ErrInvalid] if the link isn't valid any more.
+// letIn redeems a link for the browser that asked for it. It gives back r, the reservation of the
+// try that a code cost the browser's network. It returns [ticket.ErrInvalid] if the link isn't valid
+// any more.
 func (s *Service) letIn(ctx context.Context, link ticket.Ticket, r throttle.Reservation, from login.Browser) (cookie secret.Text, owner account.Account, err error) {
 	err = s.Login.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := locked(ctx, tx, link.AccountID); errors.Is(err, ErrMoot) {

@@ -2,10 +2,9 @@ package secret
 
 import "golang.org/x/crypto/argon2"
 
-// Argon2id holds the cost parameters of one hash of a password or a backup code
-// (RFC 9106); parallelism is always 1. A hash occupies one core and MemoryKiB of
-// memory for tens of milliseconds, so a caller must hold a slot of
-// throttle.Queue.
+// Argon2id holds the cost parameters of one hash of a password or a backup code (RFC 9106). The
+// parallelism is always 1. Computing a hash occupies one core and MemoryKiB of memory for tens of
+// milliseconds, so the caller must hold a slot of throttle.Queue.
 type Argon2id struct {
 	MemoryKiB  uint32
 	Iterations uint32
@@ -23,7 +22,7 @@ const (
 )
 
 // Sound reports whether the costs of a stored hash are within the limits: 8 KiB to
-// 1 GiB, and 1 to 64 iterations. Callers must check it before [Argon2id.Key].
+// 1 GiB, and 1 to 64 iterations. Callers must check that before they call [Argon2id.Key].
 func (a Argon2id) Sound() bool {
 	return leastMemoryKiB <= a.MemoryKiB && a.MemoryKiB <= mostMemoryKiB && 1 <= a.Iterations && a.Iterations <= mostIterations
 }

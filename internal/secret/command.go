@@ -14,13 +14,12 @@ import (
 )
 
 const (
-	// commandTimeout limits how long a command may take to print the key ring. A
-	// distant KMS answers within it, and a service manager waits longer for a
-	// start.
+	// commandTimeout limits how long a command may take to print the key ring. A distant KMS
+	// answers within this time, and service managers wait longer than that for a service to start.
 	commandTimeout = 30 * time.Second
 
-	// outputTimeout limits how long a process that the command started may keep
-	// the output open after the command ended.
+	// outputTimeout limits how long, after the command has ended, a process that it started can
+	// keep the output open.
 	outputTimeout = 2 * time.Second
 
 	// maxStderr is how many bytes of standard error an error message shows.
@@ -29,11 +28,10 @@ const (
 
 var errTooLong = errors.New("the program printed too much")
 
-// runCommand runs a command and returns its standard output. It uses no shell and
-// gives the command no standard input. The command's environment holds a fixed
-// PATH and the server's HOME, since other variables may hold the database's
-// password. Errors quote standard error, but never the output, which is the key
-// ring.
+// runCommand runs a command and returns its standard output. It uses no shell and gives the command
+// no standard input. The command's environment has only a fixed PATH and the server's HOME, since
+// other variables may hold the database's password. Errors quote the command's standard error, but
+// never its standard output, which is the key ring.
 func runCommand(ctx context.Context, command []string, timeout time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -44,7 +42,7 @@ func runCommand(ctx context.Context, command []string, timeout time.Duration) ([
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + os.Getenv("HOME")}
 	cmd.Stdout, cmd.Stderr = out, stderr
-	// A process group of its own, so that the command's children are killed with it.
+	// Give the command a process group of its own, so that its children are killed with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = outputTimeout
@@ -73,7 +71,7 @@ func runCommand(ctx context.Context, command []string, timeout time.Duration) ([
 type limitedBuffer struct {
 	buf        bytes.Buffer
 	limit      int
-	onOverflow func() // called when more is written; may be nil
+	onOverflow func() // called when more than limit bytes are written; may be nil
 }
 
 func (c *limitedBuffer) Write(b []byte) (int, error) {

@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// Head is a place in a chain of signatures, counted from 1, and the signature at
-// that place, which covers the whole chain up to it. Its zero value is the place
-// before the first.
+// Head is a place in a chain of signatures, counted from 1, with the signature at that place. The
+// signature covers the whole chain up to there. The zero value is the place before the first.
 type Head struct {
 	Seq int64
 	MAC []byte

@@ -56,8 +56,8 @@ func KeyOf(sealed []byte) string {
 	return keyID(sealed).String()
 }
 
-// SealedBatch is how many secrets are read at once. On SQLite one transaction
-// re-seals that many, which takes a few milliseconds, so a sign-in hardly waits.
+// SealedBatch is how many sealed secrets are read at once. On SQLite, one transaction seals that
+// many again. It takes a few milliseconds, so a sign-in that waits for it is hardly delayed.
 const SealedBatch = 100
 
 // Sealed is a sealed secret as its table stores it.
@@ -67,14 +67,14 @@ type Sealed struct {
 	Bytes []byte
 }
 
-// Follow makes the ring take over the keys of the ring that reread returns. The ring calls reread
-// whenever it seals and whenever it meets an unknown key. reread returns nil if the ring is
-// unchanged. It is called often and from many goroutines, so it must limit how often it reads the
-// file. Call Follow before the ring is shared.
+// Follow makes the ring take over the keys of the ring that the function reread returns. The ring
+// calls reread whenever it seals and whenever it meets an unknown key. That function returns nil if
+// the ring is unchanged. It must limit how often it reads the file, since it is called often and
+// from many goroutines. Call Follow before other goroutines use the ring.
 func (r *Ring) Follow(reread func() *Ring) { r.reread = reread }
 
-// Refresh takes over the keys of a newer ring, if there is one; see [Ring.Follow]. It ignores a
-// ring with another key for [Ring.MAC], which is the ring of another portal.
+// Refresh takes over the keys of a newer ring, if there is one; see [Ring.Follow]. It ignores a ring
+// that has another key for [Ring.MAC], since that is another portal's ring.
 func (r *Ring) Refresh() {
 	if r.reread == nil {
 		return
@@ -85,13 +85,13 @@ func (r *Ring) Refresh() {
 	}
 }
 
-// with returns a copy of the set with these keys, of which the one at index seals
-// seals.
+// with returns a copy of the set that has these keys. The parameter seals is the index of the
+// sealing key.
 func (s *keySet) with(keys []ringKey, seals int) *keySet {
 	return &keySet{keys: keys, seals: seals, signers: slices.Clone(s.signers)}
 }
 
-// withFresh returns a copy of the set with one more random key, a spare.
+// withFresh returns a copy of the set with one more key, a random spare key.
 func (s *keySet) withFresh() *keySet {
 	var id keyID
 	rand.Read(id[:])
@@ -111,8 +111,8 @@ const (
 	// maxKeys limits the keys of a ring, so that the list of keys stays readable.
 	maxKeys = 32
 
-	// maxSigners keeps a ring's file within maxRingBytes, the limit for reading. An
-	// operator who drops a key each week reaches it after 20 years.
+	// maxSigners limits the signers of a ring, so that its file stays within maxRingBytes, the
+	// limit for reading. An operator who drops a key each week reaches it after 20 years.
 	maxSigners = 1000 + maxKeys
 )
 
@@ -131,12 +131,12 @@ func AddKey(ctx context.Context, from Source) (*Ring, error) {
 	})
 }
 
-// RotateKeys makes the newest key of the ring the one that seals, and returns the
-// ring. newest is the id of the newest key that the caller saw; if the ring has a
-// newer one, RotateKeys returns an error. It calls handOver with the rotated ring
-// before it stores the ring. handOver continues the audit log under [Ring.Signer]
-// of that ring and returns a head that this signer signed. It returns the zero
-// Head if it couldn't, and then the next RotateKeys calls it again.
+// RotateKeys makes the newest key of the ring the one that seals, and returns the ring. The
+// parameter newest is the id of the newest key that the caller saw; if the ring has a newer key,
+// RotateKeys returns an error. Before RotateKeys stores the rotated ring, it calls the function
+// handOver with that ring. handOver continues the audit log under the ring's [Ring.Signer] and
+// returns a head that this signer signed. If handOver fails, it returns the zero Head, and the next
+// RotateKeys calls it again.
 func RotateKeys(ctx context.Context, from Source, newest string, handOver func(*Ring) Head) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if s.keys[len(s.keys)-1].id.String() != newest {
@@ -158,14 +158,15 @@ func (s *keySet) handedOver() bool {
 	return signer == 0 || s.signers[signer].since.Seq > 0
 }
 
-// RemoveHandovers removes the hand-overs after the place end in the audit log, and returns the
-// ring. A hand-over is the place from which on a later key signs the log. After a restore, the log
-// ends at the place end and lacks the later hand-overs. The next [RotateKeys] hands over again.
-func RemoveHandovers(ctx context.Context, from Source, end int64) (*Ring, error) {
+// RemoveHandovers removes from the ring the hand-overs that the audit log of a restored database
+// lacks, and returns the ring. A hand-over is the place from which on a later key signs the log. The
+// parameter last is the last place of the log; all hand-overs after it are removed. The next
+// [RotateKeys] hands over again.
+func RemoveHandovers(ctx context.Context, from Source, last int64) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		next, changed := s.with(s.keys, s.seals), false
 		for i := range next.signers {
-			if next.signers[i].since.Seq > end {
+			if next.signers[i].since.Seq > last {
 				next.signers[i].since, changed = Head{}, true
 			}
 		}
@@ -179,8 +180,8 @@ func RemoveHandovers(ctx context.Context, from Source, end int64) (*Ring, error)
 // RemoveOldKeys removes every old key from the ring and returns the ring. The [Signer] of each
 // removed key stays in the ring, so that old entries of the audit log can be verified. The caller
 // must have checked that no secret is sealed under an old key, since such a secret would be lost.
-// sealing is the id of the sealing key that the caller saw; if the keys were rotated since,
-// RemoveOldKeys returns an error.
+// The parameter sealing is the id of the sealing key that the caller saw; if the keys were rotated
+// since, RemoveOldKeys returns an error.
 func RemoveOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		switch {
@@ -195,8 +196,8 @@ func RemoveOldKeys(ctx context.Context, from Source, sealing string) (*Ring, err
 	})
 }
 
-// updateRing returns the ring with change applied. If the source is writable, it
-// replaces the file atomically and durably, under a lock against other commands.
+// updateRing applies the function change to the ring and returns the changed ring. If the source is
+// writable, it replaces the file atomically and durably, under a lock that excludes other commands.
 func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet, error)) (*Ring, error) {
 	if !from.IsWritable() {
 		ring, err := from.Read(ctx)
@@ -209,9 +210,9 @@ func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet,
 		}
 		return ringOf(after), nil
 	}
-	path, err := filepath.EvalSymlinks(from.Path) // replace the file, not the link
+	path, err := filepath.EvalSymlinks(from.Path) // replace the file and not a link to it
 	if errors.Is(err, fs.ErrNotExist) {
-		return from.Read(ctx) // its error says what to do
+		return from.Read(ctx) // the error of Read says what to do
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open key ring: %w", err)
@@ -240,8 +241,8 @@ func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet,
 	return ringOf(after), nil
 }
 
-// lockDir opens and locks the directory of the ring's file. Closing it releases
-// the lock. It locks the directory, since the file at path will be replaced.
+// lockDir opens and locks the directory of the ring's file. Closing the directory releases the lock.
+// The file itself isn't locked, since it will be replaced.
 func lockDir(path string) (*os.File, error) {
 	dir, err := durable.LockDir(filepath.Dir(path))
 	if err != nil {
@@ -250,10 +251,10 @@ func lockDir(path string) (*os.File, error) {
 	return dir, nil
 }
 
-// replace replaces the file at path with one of mode 0600 that holds text, durably: a secret sealed
-// under a new key is lost if the key is. If the parameter before isn't nil, it describes the former
-// file, whose owner the new file gets, since root may run a command for a server that runs as
-// another user.
+// replace replaces the file at path with one of mode 0600 that holds text. It does so durably, since
+// all secrets sealed under a new key are lost if the key is lost. If the parameter before isn't nil,
+// it describes the former file, and the new file gets the same owner: root may run a command for a
+// server that runs as another user.
 func replace(path string, text []byte, before os.FileInfo) error {
 	f, err := durable.Create(filepath.Dir(path))
 	if err != nil {

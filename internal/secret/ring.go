@@ -22,21 +22,20 @@ const (
 	keyBytes   = 32 // AES-256, and the input of HKDF
 	keyIDBytes = 6  // random; distinguishes the keys of one ring
 
-	// maxRingBytes limits how much of a file is read. A ring holds a few lines, and
-	// one line of at most 190 bytes for each key that was ever dropped; see
-	// maxSigners.
+	// maxRingBytes limits how much of a ring's file is read. The file has a few lines, and one line
+	// of at most 190 bytes for each key that was ever dropped; see maxSigners.
 	maxRingBytes = 256 << 10
 
 	ringHeader = "# Sallyport key ring. Anybody who reads it can open every stored secret.\n" +
 		"# Keep a copy apart from the database: without it nobody can sign in.\n"
 )
 
-// Errors of a key ring. On each of them callers must deny access, and must not act as if there
+// Errors of a key ring. After such an error, callers must deny access, and must not act as if there
 // were no secret.
 var (
 	// ErrUnknownKey: the secret was sealed under a key that isn't in the ring.
 	ErrUnknownKey = errors.New("sealed under a key that is not in the key ring")
-	// ErrOpen: the sealed bytes were changed, cut, or belong to another row.
+	// ErrOpen: the sealed bytes were changed or cut, or belong to another row.
 	ErrOpen = errors.New("sealed secret does not open")
 )
 
@@ -53,8 +52,8 @@ type Ring struct {
 type keySet struct {
 	keys  []ringKey // oldest first
 	seals int       // index of the sealing key; the keys after it are spare
-	// signers holds the signers of dropped keys, then those of keys. The first
-	// belongs to the first key that the ring ever had.
+	// signers holds the signers of dropped keys, followed by those of the keys in the field keys.
+	// The first signer is that of the first key that the ring ever had.
 	signers []Signer
 }
 
@@ -128,14 +127,13 @@ func ReadRing(path string) (*Ring, error) {
 
 // ParseRing reads the text of a key ring: comment lines, empty lines, and
 //
-//	mac SECRET             if the first key ever was dropped: see [Ring.MAC]
+//	mac SECRET             if the ring's first key was dropped: see [Ring.MAC]
 //	past SECRET            for each later key that was dropped: see [Signer]
 //	key ID SECRET          for each key, oldest first
 //	key ID SECRET seals    for the key that seals; without this line the first key seals
 //
-// ID is 6 bytes and SECRET 32 bytes, in base64url without padding. If the signer of
-// a key took over from an older one, its line ends with "since HEAD", the place
-// where it did.
+// ID is 6 bytes and SECRET 32 bytes, in base64url without padding. If the signer of a key has taken
+// over from an older signer, the key's line ends with "since HEAD", the place where it took over.
 func ParseRing(text []byte) (*Ring, error) {
 	set, marked := &keySet{}, false
 	scanner := bufio.NewScanner(bytes.NewReader(text))
@@ -216,7 +214,7 @@ func (s *keySet) add(id keyID, raw []byte) error {
 	}
 	use := "sallyport sign v1"
 	if len(s.signers) == 0 {
-		use = "sallyport mac v1" // the first key ever signs with the key of Ring.MAC
+		use = "sallyport mac v1" // the ring's first key signs with the key of Ring.MAC
 	}
 	signKey, err := hkdf.Key(sha256.New, raw, id[:], use, keyBytes)
 	if err != nil {
@@ -305,18 +303,17 @@ func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
 		return nil, ErrOpen
 	}
 	if at > set.seals {
-		// Only a node that has rotated to this key can have sealed under it.
-		// Sealing under the older key would undo that rotation.
+		// Seal under this key from now on: only a node that has rotated to it can have sealed the
+		// secret, and sealing under the older key would undo that rotation.
 		r.set.CompareAndSwap(set, set.with(set.keys, at))
 	}
 	return plain, nil
 }
 
-// MAC returns the HMAC-SHA-256 of text for purpose under a key of the ring: 32 bytes that can't
-// be computed without the ring. Its key is derived from the first key that the ring ever had. So
-// the result stays the same when keys are added, rotated or dropped, and can be computed with a
-// copy of an old ring too. Use it only for look-ups and to hide names. For data that must not be
-// forged use a [Signer].
+// MAC returns the HMAC-SHA-256 of text for purpose, 32 bytes that can't be computed without the ring.
+// The HMAC's key is derived from the first key that the ring ever had. So the result stays the same
+// when keys are added, rotated or dropped, and a copy of an old ring is enough to compute it. Use
+// MAC only for look-ups and to hide names. For data that must not be forged, use a [Signer].
 func (r *Ring) MAC(purpose, text string) []byte {
 	return sum(r.set.Load().signers[0].key, purpose, []byte(text))
 }

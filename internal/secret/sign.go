@@ -14,20 +14,20 @@ import (
 var (
 	// ErrForged: the signed text or its signature was changed.
 	ErrForged = errors.New("signature does not match")
-	// ErrEnded: the key of the signature was replaced before that place in the
-	// chain.
+	// ErrEnded: the signature's key had been replaced before the place in the chain at which the
+	// signature stands.
 	ErrEnded = errors.New("signed with a key that had been replaced before")
 )
 
-// Signer is a key that signs. Each key of the ring has one. It stays in the ring
-// when its key is dropped, so that its signatures can always be verified. They count
-// only up to the place in the chain where the signer of a later key took over, since
-// an attacker may have a copy of an old ring.
+// Signer signs the entries of a chain. Each key of the ring has a signer, which stays in the ring when
+// the key is dropped, so that its signatures can always be verified. They count only up to the place
+// in the chain where the signer of a later key took over, since an attacker may have a copy of an
+// old ring.
 type Signer struct {
 	id  keyID // the first bytes of its signatures
 	key []byte
-	// since is a place that the signer signed when it took over. It is zero for the
-	// first signer, and for a signer that has not taken over yet.
+	// since is the head that the signer signed when it took over. It is zero for the first signer,
+	// and for a signer that has not taken over yet.
 	since Head
 }
 
@@ -63,9 +63,9 @@ func (r *Ring) Signer() Signer {
 }
 
 // SignerAfter returns the signer that signs next in a chain whose last signature is signature.
-// Usually it is the signer of that signature, so that nodes whose rings differ for a while use
-// the same one. If the chain is empty, or if a later signer has already taken over, it is
-// [Ring.Signer]. SignerAfter returns [ErrUnknownKey] if the ring lacks the signer.
+// Usually that is the signer of this last signature, so that nodes whose rings differ for a while
+// use the same signer. If the chain is empty, or if a later signer has already taken over, it is
+// [Ring.Signer]. SignerAfter returns [ErrUnknownKey] if the ring lacks the last signature's signer.
 func (r *Ring) SignerAfter(signature []byte) (Signer, error) {
 	if len(signature) == 0 {
 		return r.Signer(), nil
@@ -81,23 +81,23 @@ func (r *Ring) SignerAfter(signature []byte) (Signer, error) {
 	}
 }
 
-// IsCurrent reports whether signature names a signer that no later one has
-// replaced. It doesn't verify the signature.
+// IsCurrent reports whether the signer that signature names hasn't been replaced by a later one. It
+// doesn't verify the signature.
 func (r *Ring) IsCurrent(signature []byte) bool {
 	set, at := r.signerOf(signature)
 	return at >= 0 && set.end(at) == math.MaxInt64
 }
 
-// Verify returns nil if any signer of this ring made signature of text for purpose.
-// It returns [ErrUnknownKey] if the signer isn't in the ring, else [ErrForged].
+// Verify returns nil if signature is that of text for purpose by any signer of the ring. Otherwise it
+// returns [ErrUnknownKey] if the signer isn't in the ring, and [ErrForged] if it is.
 func (r *Ring) Verify(purpose string, text, signature []byte) error {
 	_, _, err := r.verify(purpose, text, signature)
 	return err
 }
 
-// VerifyAt is [Ring.Verify] for the signature at a place in the chain. It also
-// returns [ErrEnded] if a later signer had taken over by then, and [ErrForged] if a
-// signer took over at this place with another signature.
+// VerifyAt is [Ring.Verify] for the signature at.MAC at the place at.Seq in the chain. It also
+// returns [ErrEnded] if a later signer had taken over by that place, and [ErrForged] if a signer took
+// over at that place with another signature.
 func (r *Ring) VerifyAt(purpose string, text []byte, at Head) error {
 	set, signer, err := r.verify(purpose, text, at.MAC)
 	if err != nil {
@@ -139,8 +139,8 @@ func (r *Ring) verify(purpose string, text, signature []byte) (*keySet, int, err
 	return set, at, nil
 }
 
-// signerOf returns the index of the signer that signature names, or -1. It
-// refreshes the ring if the signer is unknown.
+// signerOf returns the set of keys and, in it, the index of the signer that signature names, or -1.
+// It refreshes the ring if the signer is unknown.
 func (r *Ring) signerOf(signature []byte) (*keySet, int) {
 	set := r.set.Load()
 	at := set.signer(signature)
@@ -156,8 +156,8 @@ func (s *keySet) signer(signature []byte) int {
 	return slices.IndexFunc(s.signers, func(one Signer) bool { return bytes.HasPrefix(signature, one.id[:]) })
 }
 
-// end returns the place in the chain from which on the signer's signatures don't count;
-// [math.MaxInt64] if all count.
+// end returns the place in the chain from which on the signatures of the signer at this index don't
+// count, or [math.MaxInt64] if all of them count.
 func (s *keySet) end(signer int) int64 {
 	end := int64(math.MaxInt64)
 	for _, later := range s.signers[signer+1:] {

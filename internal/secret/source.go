@@ -13,13 +13,13 @@ import (
 // Source says where the key ring is kept: in a file that the commands change, or in
 // a credential or a program, for which the operator stores each new ring.
 type Source struct {
-	// Path is the path of the file. For a credential it is empty if systemd set no
-	// CREDENTIALS_DIRECTORY.
+	// Path is the path of the ring's file or credential. For a credential, Path is empty if systemd
+	// set no CREDENTIALS_DIRECTORY.
 	Path string
 	// Credential is the name of the systemd credential that Path points to; empty
 	// if the ring is in a file or printed by a command.
 	Credential string
-	// Command is the absolute path of a program that prints the ring, and its
+	// Command is the absolute path of a program that prints the ring, followed by the program's
 	// arguments. No shell interprets them.
 	Command []string
 }
@@ -70,8 +70,9 @@ func (s Source) readCommand(ctx context.Context) (*Ring, error) {
 	return ring, nil
 }
 
-// forbiddenCredentialModes are the mode bits that a credential must not have. systemd creates it
-// with 0400, or with 0440 if it grants access by an ACL, whose mask the group's bits show.
+// forbiddenCredentialModes are the mode bits that a credential must not have. systemd creates a
+// credential with mode 0400, or with 0440 if it grants access by an ACL: then the group's bits show
+// the ACL's mask.
 const forbiddenCredentialModes = 0o027
 
 func (s Source) readCredential() (*Ring, error) {
@@ -97,13 +98,13 @@ func (s Source) readCredential() (*Ring, error) {
 // readFile returns the content and the mode of a file. It returns an error for anything but a
 // regular file, and for a file that is too large for a key ring.
 func readFile(path string) ([]byte, fs.FileMode, error) {
-	// O_NONBLOCK, since opening a named pipe would wait for a writer.
+	// Use O_NONBLOCK, since opening a named pipe would otherwise wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the open file, since the name may belong to another file by now
+	info, err := f.Stat() // not os.Stat, since the name may belong to another file by now
 	if err != nil {
 		return nil, 0, err
 	}

@@ -65,18 +65,18 @@ func NewID() string {
 const (
 	// timedChars is the number of an id's characters that tell the time: 5 bits each.
 	timedChars = 8
-	// timedUnit is the resolution of that time. With it, 40 bits last for a thousand years, and
-	// all ids of one commit begin alike.
+	// timedUnit is the resolution of that time. It makes 40 bits last for a thousand years, and ids
+	// that are written in one commit begin alike.
 	timedUnit = 32 * time.Millisecond
-	// timedDigits has the digits of that time. Digits and letters of one case sort alike in
-	// SQLite and in every locale of PostgreSQL; base64url's own order is another.
+	// timedDigits has the digits of that time. SQLite and every locale of PostgreSQL sort digits
+	// and letters of one case in this order. The digits of base64url have another order.
 	timedDigits = "0123456789abcdefghijklmnopqrstuv"
 )
 
-// NewTimedID returns an id that begins with the time now, as 8 characters, and continues
-// with 72 random bits. It has the form of an id of [NewID]. Ids of later times sort after it,
-// so new rows lie together at the end of their index, and many of them change one page of it
-// instead of one page each. Use it for rows that show their time anyway.
+// NewTimedID returns an id that begins with the time now, as 8 characters, and continues with 72
+// random bits. It has the form of an id of [NewID]. Ids of later times sort after it, so new rows
+// lie together at the end of their index, and many of them change the same page of the index instead
+// of one page each. Use it for rows that show their time anyway.
 func NewTimedID(now time.Time) string {
 	var b [idBytes]byte
 	rand.Read(b[:])

@@ -8,7 +8,8 @@ import (
 // alphabet is Crockford's base32: no I, L, O or U.
 const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// NewTyped returns a random code for people to type, with this number of symbols of 5 bits each.
+// NewTyped returns a random code for people to type. It has the given number of symbols, of 5 bits
+// each.
 func NewTyped(symbols int) string {
 	random := make([]byte, symbols)
 	rand.Read(random)
@@ -19,10 +20,10 @@ func NewTyped(symbols int) string {
 }
 
 // NormalizeTyped returns a typed code in the form that [NewTyped] gave it: in upper case, without
-// dashes and spaces, with O replaced by 0, and I and L by 1. ok is false if the text doesn't have
-// this number of symbols, or is far longer.
+// dashes and spaces, with O replaced by 0, and I and L by 1. The result ok is false if the text
+// doesn't have the given number of symbols, or has far too many characters.
 func NormalizeTyped(typed string, symbols int) (code string, ok bool) {
-	const longest = 5 // bytes for each symbol: separators, and some more
+	const longest = 5 // bytes of text allowed for each symbol, which leaves room for separators
 	if len(typed) > longest*symbols {
 		return "", false
 	}

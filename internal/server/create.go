@@ -16,14 +16,14 @@ import (
 	"github.com/sallyport/sallyport/internal/durable"
 )
 
-// KeyRingPart is [Part.What] of a key ring.
+// KeyRingPart is what [Part.What] says for a key ring.
 const KeyRingPart = "key ring"
 
 // Part is a part of a portal: its data directory, key ring or database.
 type Part struct {
-	What string // what it is, in words: [KeyRingPart], "database", …
+	What string // what the part is, in words: [KeyRingPart], "database", …
 	Path string // empty for PostgreSQL
-	New  bool   // it was created just now
+	New  bool   // the part was created just now
 }
 
 // CreateMissing creates the missing parts of a portal and returns all parts. If root runs it and
@@ -56,13 +56,13 @@ func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time,
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Close(); err != nil { // before chown: SQLite then removes its -wal and -shm files
+	if err := p.Close(); err != nil { // close before chown, since that removes SQLite's -wal and -shm files
 		return nil, err
 	}
 	for _, part := range parts[1:] {
 		if part.New && part.Path != "" {
-			// Lchown doesn't follow a symbolic link, by which the directory's owner could have
-			// replaced the file in the meantime, to get one of root's files.
+			// Use Lchown, which doesn't follow symbolic links. To get one of root's files, the
+			// directory's owner could have replaced the new file by a link in the meantime.
 			chown := func(uid, gid int) error { return os.Lchown(part.Path, uid, gid) }
 			if err := durable.GiveToOwner(absolute(cfg.DataDir), chown); err != nil {
 				return nil, err

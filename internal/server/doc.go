@@ -2,10 +2,10 @@
 // background jobs. It hands the clock to every other package. It owns no table.
 //
 // [Open] reads the key ring, opens the database and builds the services that web, the gateways
-// and forward-auth share; it creates a missing portal. [OpenExisting] does the same for commands
-// that must not create one. [Portal.Serve] locks an SQLite database, binds the addresses, starts
-// the jobs and answers requests until its context ends. Then it drains. [Portal.Reload] replaces
-// panels, trusted proxies and certificates while requests are being answered.
+// and forward-auth share. It creates a missing portal; [OpenExisting] is for commands that must not
+// create one. [Portal.Serve] locks an SQLite database, binds the addresses, starts the jobs and
+// answers requests until its context ends; then it drains. [Portal.Reload] replaces panels, trusted
+// proxies and certificates while requests are being answered.
 //
 // A request takes this path:
 //
@@ -17,6 +17,7 @@
 //	  └─ gateway           a panel that Sallyport itself proxies
 //
 // panels.go translates the panels of the configuration into those of access and gateway. Some
-// faults of a configuration show only when the server uses it; faults.go reports their errors as
-// faults of configuration keys. process.go lets another process find this one and make it reload.
+// faults of a configuration show only when the server uses it; faults.go turns the errors that they
+// cause into faults of configuration keys. process.go lets another process find this one and make it
+// reload.
 package server

@@ -16,16 +16,16 @@ import (
 
 // Some faults of a configuration show only when it is used: those of files, addresses and the
 // database. The functions below return them as [config.Faults], which name the key. The command
-// line adds the number of the key's line in the file, and exits with the code after which service
-// managers don't restart it.
+// line adds the number of the key's line in the file, and exits with the code that tells service
+// managers not to restart the server.
 
-// faultAt returns one fault of the configuration, at a key.
+// faultAt returns one fault of the configuration, at the given key.
 func faultAt(key, format string, args ...any) config.Faults {
 	return config.Faults{{Key: key, Text: fmt.Sprintf(format, args...)}}
 }
 
-// joinFaults returns the faults in errs as one error, or nil. If one of errs isn't
-// [config.Faults], it returns that one alone.
+// joinFaults returns the faults in errs as one error, or nil. If an error in errs isn't
+// [config.Faults], it returns only that error.
 func joinFaults(errs ...error) error {
 	var all config.Faults
 	for _, err := range errs {
@@ -43,8 +43,8 @@ func joinFaults(errs ...error) error {
 	return all
 }
 
-// certificateFaults returns what is wrong with certificates as faults of the
-// configuration, and any other error as it is.
+// certificateFaults returns err as faults of the configuration if it says what is wrong with
+// certificates, and otherwise unchanged.
 func certificateFaults(err error) error {
 	var found certs.Faults
 	if !errors.As(err, &found) {
@@ -62,7 +62,7 @@ func CheckAll(cfg config.Config, now time.Time) error {
 	return joinFaults(Check(cfg), certificateFaults(certs.Check(certificatesOf(cfg), now)))
 }
 
-// Warnings returns what is probably a mistake in a configuration without faults.
+// Warnings returns the probable mistakes in a configuration that has no faults.
 func Warnings(cfg config.Config) config.Faults {
 	warnings := cfg.Warnings()
 	if refusesEveryRequest(cfg) {
@@ -79,7 +79,7 @@ func refusesEveryRequest(cfg config.Config) bool {
 // refusesAll says what happens, and what to do, in the case of [refusesEveryRequest].
 const refusesAll = "every request will be refused: name your proxy in trusted_proxies, or set tls"
 
-// ownerAdvice says what to do about a directory of another user.
+// ownerAdvice says what to do about a directory that belongs to another user.
 const ownerAdvice = "name a directory that belongs to the user that runs Sallyport, or give this one to that user: chown -R sallyport %s"
 
 // databaseFault returns err, an error of opening the database, as a fault of the setting
@@ -97,8 +97,8 @@ func databaseFault(cfg config.Config, err error) error {
 	return err
 }
 
-// withCause adds cause to err if err is a fault, which contains only the cause's text. The
-// command line examines the cause to name the owner of the file that couldn't be opened.
+// withCause joins err with cause if err is a fault, since a fault has only the text of its cause. The
+// command line examines the cause, to name the owner of the file that couldn't be opened.
 func withCause(err, cause error) error {
 	if errors.As(err, new(config.Faults)) {
 		return errors.Join(err, cause)
@@ -106,9 +106,9 @@ func withCause(err, cause error) error {
 	return err
 }
 
-// ringFault returns err, an error of reading the key ring, as a fault of the setting that
-// causes it. A key_ring_command that fails may succeed at the next try, so only one that
-// can't be executed is a fault.
+// ringFault returns err, an error of reading the key ring, as a fault of the setting that causes it,
+// or unchanged. A key_ring_command that failed may succeed at the next try, so it is a fault only if
+// the command can't be executed.
 func ringFault(err error) error {
 	if text, found := strings.CutPrefix(err.Error(), "key_ring: "); found {
 		return faultAt("key_ring", "%s", text)
@@ -123,8 +123,8 @@ func ringFault(err error) error {
 	return err
 }
 
-// listenFault returns err, an error of listening at the address of key, as a fault of the
-// configuration unless a later try may succeed.
+// listenFault returns err, an error of listening at the address in the setting key. If no later try
+// can succeed, the result is a fault of that setting.
 func listenFault(key string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):

@@ -79,7 +79,7 @@ func (p *Portal) vitals() []health.Vital {
 }
 
 // maxSealDelay is the age at which an unsealed audit event is a fault. It is much longer than
-// another node needs to take the sealing over from a dead one.
+// another node needs to take over the sealing from a dead node.
 const maxSealDelay = time.Minute
 
 func (p *Portal) auditVital(ctx context.Context) health.Vital {

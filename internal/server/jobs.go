@@ -29,8 +29,8 @@ const (
 	// sweepEvery is how often expired rows are deleted.
 	sweepEvery = time.Minute
 
-	// writeUsesEvery is how often the last uses of sessions and passes are written. A
-	// killed server loses at most that much of them.
+	// writeUsesEvery is how often the last uses of sessions and passes are written. A server that
+	// is killed loses at most the uses of this time.
 	writeUsesEvery = 5 * time.Second
 
 	// sealEvery is how often new audit events are sealed. Until then, an attacker with
@@ -41,28 +41,28 @@ const (
 	// deletion leaves a checkpoint, which stays.
 	pruneEvery = 6 * time.Hour
 
-	// scheduleEvery is how often the server checks whether a backup is due, so that one
-	// that restarts often still makes its backups.
+	// scheduleEvery is how often the server checks whether a backup is due. It is so often that a
+	// server that restarts often makes its backups too.
 	scheduleEvery = time.Minute
 
-	// watchAgain is the pause before the server listens for changes again after it lost
-	// the database.
+	// watchAgain is the pause after the server lost the database and before it listens for changes
+	// again.
 	watchAgain = time.Second
 )
 
-// Names of the leases that jobs take themselves, because they check first whether there
-// is work: taking a lease is a write.
+// Names of the leases that jobs take by themselves. Taking a lease is a write, so these jobs first
+// check whether there is work.
 const (
 	sweepLease   = "sweep"
 	measureLease = "measure"
 
 	// auditLease is the lease of sealing and of pruning. Earlier versions use the lease "audit".
-	// They can't seal every event, so a node that still runs one must not keep the nodes of this
-	// version from sealing.
+	// They can't seal every event, so a node with an earlier version must not keep the nodes of
+	// this version from sealing.
 	auditLease = "audit2"
 )
 
-// startJobs starts all jobs. end stops them and waits for them.
+// startJobs starts all jobs. The function end stops them and waits until they have stopped.
 func (p *Portal) startJobs(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -100,8 +100,8 @@ func (p *Portal) jobs() []cluster.Job {
 func (p *Portal) watchChanges(ctx context.Context) {
 	for said := false; ctx.Err() == nil; {
 		err := p.DB.Watch(ctx, p.Login.Clock)
-		// Log once for each loss: a database may be unavailable for hours, and a pooler
-		// never allows LISTEN.
+		// Log each loss only once: a database may be unavailable for hours, and a pooler never
+		// allows LISTEN.
 		said = said && !p.DB.Current(p.Login.Clock())
 		if ctx.Err() == nil && !said {
 			said = true
@@ -114,15 +114,15 @@ func (p *Portal) watchChanges(ctx context.Context) {
 	}
 }
 
-// rest is the work that the jobs do last, after the requests have ended. It seals the events of the
-// last requests, since the next start may be far away, writes the last uses, and gives back this
-// node's leases, so that other nodes needn't wait until they end.
+// rest does the last work of the jobs, after the requests have ended. It seals the events of the last
+// requests, since the next start may be far away. It writes the last uses of sessions and passes. It
+// gives back this node's leases, so that other nodes needn't wait until the leases end.
 func (p *Portal) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
 	p.stopSending(ctx)
-	// Seal without the lease, since the node that holds it may be dead. If two nodes seal at
-	// once, one succeeds.
+	// Seal without the lease, since the node that holds it may be dead. If two nodes seal at the
+	// same time, only one succeeds.
 	n, err := p.sealBatch(ctx)
 	for err == nil && n > 0 {
 		n, err = p.sealBatch(ctx)
@@ -132,8 +132,8 @@ func (p *Portal) rest(ctx context.Context) {
 	}
 }
 
-// sendTime is the part of restTime in which messages that are being sent may finish. A message
-// that is cut off is sent again.
+// sendTime is the part of restTime that messages which are being sent have to finish. A message that
+// is cut off is sent again later.
 const sendTime = restTime - 2*time.Second
 
 func (p *Portal) stopSending(ctx context.Context) {
@@ -143,9 +143,9 @@ func (p *Portal) stopSending(ctx context.Context) {
 }
 
 // Report stores that this node is alive, which keys it has, and which words it knows; see
-// [cluster.Report]. If this version has become too old for the database, it makes Serve end. This
-// happens to a node that was frozen while the others were upgraded: it couldn't read the rows
-// that they store since.
+// [cluster.Report]. If this version has become too old for the database, Report makes Serve end.
+// That happens to a node that was frozen while the other nodes were upgraded: it couldn't read the
+// rows that the other nodes have stored since.
 func (p *Portal) Report(ctx context.Context) error {
 	err := p.reporter.Report(ctx)
 	if errors.Is(err, db.ErrTooOld) && p.isTooOld.CompareAndSwap(false, true) {
@@ -175,8 +175,8 @@ func (p *Portal) BackUp(ctx context.Context) error {
 	return err
 }
 
-// Measure updates this node's verdict on the wrong codes of all accounts together. One
-// node counts them for all nodes.
+// Measure updates this node's verdict on the wrong codes of all accounts together. Only one node
+// counts these codes, for all nodes.
 func (p *Portal) Measure(ctx context.Context) error {
 	err := p.cluster.Alone(ctx, measureLease, throttle.MeasureEvery, func(ctx context.Context) error {
 		accounts, err := account.Count(ctx, p.DB.Reader())
@@ -194,8 +194,8 @@ func (p *Portal) Measure(ctx context.Context) error {
 	return errors.Join(err, heard)
 }
 
-// CompareClocks compares the clock with the reference clock, which Login.Clock follows
-// from then on. It changes no row. A server calls [Portal.WatchClock] instead.
+// CompareClocks compares the machine's clock with the reference clock, which Login.Clock follows from
+// then on. It changes no row. A server calls [Portal.WatchClock] instead.
 func (p *Portal) CompareClocks(ctx context.Context) error {
 	ahead, err := p.Login.Mark.Ahead(ctx, p.now)
 	if err != nil {
@@ -209,8 +209,8 @@ func (p *Portal) CompareClocks(ctx context.Context) error {
 	return nil
 }
 
-// WatchClock compares the clock with the database's, moves the high-water mark, and logs
-// what is wrong (F7).
+// WatchClock compares the machine's clock with the database's, moves the high-water mark, and logs
+// what is wrong with the clocks (F7).
 func (p *Portal) WatchClock(ctx context.Context) error {
 	if by := p.Login.Watch.Observe(p.now()); by > 0 {
 		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
@@ -221,7 +221,7 @@ func (p *Portal) WatchClock(ctx context.Context) error {
 	}
 	before, after, err := p.Login.Mark.Move(ctx)
 	if err != nil {
-		before = p.Login.Watch.Mark() // the comparison of the clocks is still of use
+		before = p.Login.Watch.Mark() // go on, since the comparison of the clocks is still of use
 		after = before
 	}
 	p.Login.Watch.Compared(p.now(), ahead, after)
@@ -243,8 +243,8 @@ func (p *Portal) WatchClock(ctx context.Context) error {
 	return err
 }
 
-// Sweep deletes expired rows, unless another node does or the time isn't certain. It is
-// never urgent, since expired rows are refused.
+// Sweep deletes expired rows, unless another node does so or the time isn't certain. A sweep is never
+// urgent, since expired rows have no effect.
 func (p *Portal) Sweep(ctx context.Context) error {
 	now, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
 	if err != nil || !trusted {
@@ -268,9 +268,9 @@ func (p *Portal) sweepSessions(ctx context.Context, tx *db.Tx, now time.Time) er
 	return session.Expire(ctx, tx, p.Login.Life, now)
 }
 
-// Seal adds new audit events to the chain, unless another node does, and logs each new
-// head. Only a log that the database's owner can't change shows that the chain's end was
-// cut off, and only up to the last head that was logged.
+// Seal adds new audit events to the chain, unless another node does so, and logs each new head. If
+// the database's owner cuts off the chain's end, only the logged heads show it, and only up to the
+// last of them. The database's owner must therefore not be able to change the log.
 func (p *Portal) Seal(ctx context.Context) error {
 	for more := true; more; {
 		// Check first, since taking the lease is a write.
@@ -278,7 +278,7 @@ func (p *Portal) Seal(ctx context.Context) error {
 		if err != nil || oldest.IsZero() {
 			return err
 		}
-		// A node without the newest key mustn't keep the lease from the others.
+		// A node without the newest key mustn't take the lease, which would keep others from sealing.
 		if err := audit.CanSeal(ctx, p.DB.Reader(), p.Login.Ring); err != nil {
 			return err
 		}
@@ -303,8 +303,8 @@ func (p *Portal) sealBatch(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// Prune deletes the audit events that are older than audit.keep, unless another node does
-// or the time isn't certain.
+// Prune deletes the audit events that are older than audit.keep, unless another node does so or the
+// time isn't certain.
 func (p *Portal) Prune(ctx context.Context) error {
 	if p.Config.Audit.Keep == 0 {
 		return nil
@@ -315,7 +315,7 @@ func (p *Portal) Prune(ctx context.Context) error {
 	}
 	for more := true; more; {
 		more = false
-		// The lease is that of sealing, so it has the same life.
+		// Prune takes the lease of sealing, so it gives the lease the same life.
 		err := p.cluster.Alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
 			head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
 			if err == nil && n > 0 {

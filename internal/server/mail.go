@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Mailer returns the mailer of the portal, or nil if the configuration has no mail. It reads the
-// files of the password and the CA.
+// Mailer returns the mailer of the portal, or nil if no mail is configured. It reads the files of the
+// password and the CA.
 func Mailer(cfg config.Config) (*mail.Mailer, error) {
 	c := cfg.Mail
 	if c.URL == (config.MailServer{}) {
@@ -59,8 +59,8 @@ func MailRenderer(cfg config.Config) (*mail.Renderer, error) {
 	return mail.NewRenderer(mail.Site{URL: cfg.PortalURL() + "/", Contact: string(cfg.OperatorContact), Zone: cfg.SiteTimeZone.Location()})
 }
 
-// readPassword returns the content of a file without the line end after it. See [readSecretFile]
-// for the permissions that the file may have.
+// readPassword returns the password in a file, without the line end after the password. See
+// [readSecretFile] for the permissions that the file may have.
 func readPassword(path string) (secret.Text, error) {
 	text, err := readSecretFile(path, "the password")
 	if err != nil {

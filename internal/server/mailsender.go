@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/recovery"
 )
 
-// mailTime limits the sending of one mail. Some mail servers look into a mail before they answer.
+// mailTime limits the sending of one mail. Some mail servers examine a mail before they accept it.
 const mailTime = time.Minute
 
 // mails sends the mails that the outbox holds: notices and links.
@@ -28,9 +28,9 @@ type mails struct {
 	zone   *time.Location
 }
 
-// mailSender returns the sender of mails, or nil if the configuration has no mail. Without
-// mail.notices it doesn't send notices. The error means that mail is configured but can't be sent.
-// The sender is valid after an error too: commands don't send mails, but need it to store them.
+// mailSender returns the sender of mails, or nil if no mail is configured. If mail.notices is off,
+// the sender wants no notices. An error means that mail is configured but can't be sent. The sender
+// is valid even then: commands don't send mails, but need a sender to store them.
 func mailSender(cfg config.Config, d *db.DB, links *recovery.Service) (*outbox.Sender, error) {
 	if cfg.Mail.URL == (config.MailServer{}) {
 		return nil, nil
@@ -52,7 +52,7 @@ func (s mails) send(ctx context.Context, m outbox.Message) error {
 	return s.sendNotice(ctx, m)
 }
 
-// sendLink sends a mail with a link, if it is still to be sent.
+// sendLink sends a mail with a link, if the mail is still to be sent.
 func (s mails) sendLink(ctx context.Context, m outbox.Message) error {
 	letter, err := s.links.Prepare(ctx, m)
 	if errors.Is(err, recovery.ErrMoot) {
@@ -107,7 +107,7 @@ func (s mails) sendNotice(ctx context.Context, m outbox.Message) error {
 	return s.deliver(ctx, m, to, text)
 }
 
-// classes maps the class of a mail's error to that of the message's failure.
+// classes maps the class of a mail's error to the class of the message's failure.
 var classes = map[mail.Class]outbox.Class{
 	mail.Temporary:  outbox.Temporary,
 	mail.Unanswered: outbox.Unsure,
@@ -116,9 +116,9 @@ var classes = map[mail.Class]outbox.Class{
 	mail.Setup:      outbox.Paused,
 }
 
-// deliver sends a mail. Its error has a class of the outbox. If the server refuses the address,
-// the address is marked before the message is given up, so that a failure in between doesn't lose
-// the mark.
+// deliver sends a mail. Its error has a class of the outbox. If the mail server refuses the address,
+// deliver marks the address before the outbox gives the message up, so that a failure in between
+// doesn't lose the mark.
 func (s mails) deliver(ctx context.Context, m outbox.Message, to string, text mail.Rendered) error {
 	err := s.mailer.Send(ctx, text.Message(m.ID, to, m.CreatedAt.In(s.zone)))
 	var failed *mail.Error

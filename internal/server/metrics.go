@@ -24,8 +24,8 @@ var (
 	requestBuckets = []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 10}
 )
 
-// metrics counts events for Prometheus. Labels are constants and route patterns, never input of a
-// client. So their number is bounded, and they have no secrets.
+// metrics counts events for Prometheus. The values of labels are constants and route patterns, never
+// input of a client. So their number is limited, and they contain no secrets.
 type metrics struct {
 	registry      metric.Registry
 	signIns       *metric.Vector[*metric.Counter]
@@ -36,10 +36,11 @@ type metrics struct {
 	checks        *metric.Vector[*metric.Counter]
 }
 
-// verdictLabels are the outcome labels of sallyport_panel_checks_total, by [access.Verdict].
+// verdictLabels has the values of the label outcome of sallyport_panel_checks_total, by
+// [access.Verdict].
 var verdictLabels = [...]string{access.Deny: "denied", access.Admit: "admitted", access.SignIn: "sign_in", access.Reauthenticate: "reauthenticate", access.Enroll: "enroll"}
 
-// unavailableLabel is the outcome label of a check that the database didn't answer.
+// unavailableLabel is the value of the label outcome for a check that the database didn't answer.
 const unavailableLabel = "unavailable"
 
 // scrapeTime is how long a scrape may wait for the database. Prometheus gives up a scrape
@@ -95,8 +96,7 @@ func (m *metrics) initialiseLabels() {
 	}
 }
 
-// registerReload adds a gauge that shows whether the configuration that was read last is
-// faulty.
+// registerReload adds a gauge that shows whether the last configuration that was read has faults.
 func (m *metrics) registerReload(faulty *atomic.Bool) {
 	m.registry.AddGauge("sallyport_configuration_faulty", "1 if the configuration that was read last is faulty, so the previous one is in force.",
 		func() float64 { return boolValue(faulty.Load()) })
@@ -125,7 +125,7 @@ func boolValue(b bool) float64 {
 // countCheck returns the function by which package entry reports the verdict on each request to
 // a panel.
 func (m *metrics) countCheck() func(verdict access.Verdict, err error) {
-	// Finding a counter by its label costs more than the check itself, so find each one once.
+	// Find each counter only once: finding it by its label costs more than the check itself.
 	var counters [len(verdictLabels)]*metric.Counter
 	for verdict, label := range verdictLabels {
 		counters[verdict] = m.checks.With(label)
@@ -156,7 +156,7 @@ func (m *metrics) observeRequest(route string, status int, took time.Duration) {
 	m.requests.With(route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// handler returns a handler of GET /metrics only.
+// handler returns a handler that serves only GET /metrics.
 func (m *metrics) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {

@@ -14,8 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// newJournal returns a journal that stores notices for the kinds of messages that the pump can
-// send.
+// newJournal returns a journal that stores notices as messages, of every kind that the pump can send.
 func newJournal(ring *secret.Ring, pump *outbox.Pump) journal.Journal {
 	return journal.Journal{Ring: ring, Tells: func(by outbox.Kind, k notice.Kind) bool { return pump.Wants(by, string(k)) }}
 }
@@ -56,11 +55,11 @@ func (m *metrics) registerOutbox(count func(context.Context) ([]outbox.Waiting, 
 	}
 }
 
-// sentLabel is the outcome label of a message that was sent.
+// sentLabel is the value of the label outcome for a message that was sent.
 const sentLabel = "sent"
 
-// maxWait is the age from which an unsent message is reported to operators: by then it was tried
-// four times.
+// maxWait is the age from which an unsent message is reported to operators. By then, four tries have
+// failed.
 const maxWait = time.Hour
 
 // outboxVitals returns the faults that keep messages from being sent. They don't affect sign-ins.

@@ -15,11 +15,11 @@ import (
 	"github.com/sallyport/sallyport/internal/policy"
 )
 
-// groupTime is how long reading the groups may take; a start and a reload wait for it.
+// groupTime is how long reading the groups may take. A start and a reload wait for the groups.
 const groupTime = 5 * time.Second
 
-// Panels returns the declared panels, in their order. A rule that names no groups or no
-// max_age has those of its panel.
+// Panels returns the declared panels, in the order of the configuration. A rule without groups has
+// those of its panel; a rule without a max_age has that of its panel.
 func Panels(cfg config.Config) ([]*access.Panel, error) {
 	var all []*access.Panel
 	for _, p := range cfg.Panels {
@@ -58,8 +58,8 @@ func Panels(cfg config.Config) ([]*access.Panel, error) {
 	return all, nil
 }
 
-// warnOfEmptyGroups logs each group that a panel requires or a policy names, and that has no
-// accounts: most likely its name is misspelled.
+// warnOfEmptyGroups logs each group without accounts that a panel requires or a policy names: most
+// likely the group's name is misspelled.
 func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, groupTime)
 	defer cancel()
@@ -93,7 +93,7 @@ func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	}
 }
 
-// Check returns the faults of a configuration that [config.Load] can't find, because they concern
+// Check returns those faults of a configuration that [config.Load] can't find because they concern
 // several settings or the files of panels.
 func Check(cfg config.Config) error {
 	var faults config.Faults
@@ -116,7 +116,7 @@ func Check(cfg config.Config) error {
 
 // upstream is the address of a panel's own server, and how the gateway connects to it.
 type upstream struct {
-	to            *url.URL // nil if another proxy passes requests on
+	to            *url.URL // nil if another proxy forwards the requests
 	trust         gateway.Trust
 	answerWithin  time.Duration // 0: the gateway's default
 	socketsAreUse bool

@@ -15,7 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/policy"
 )
 
-// policyItems returns the declared policies. The day of each begins in the site's time zone.
+// policyItems returns the declared policies. The day on which a policy starts to require two-factor
+// authentication begins in the site's time zone.
 func policyItems(cfg config.Config) []policy.Item {
 	levels := map[config.Asked]policy.Level{config.AskedObserve: policy.Observe, config.AskedNudge: policy.Nudge, config.AskedRequired: policy.Required}
 	var all []policy.Item
@@ -75,8 +76,9 @@ func PolicyReach(ctx context.Context, cfg config.Config, q db.Querier) ([]Reach,
 	return all, nil
 }
 
-// CheckPolicy is [PolicyReach] for a command that must not change the database. now is the time
-// of the reference clock. It returns nil if no policy is declared or there is no portal.
+// CheckPolicy is [PolicyReach] for a command that must not change the database. It also returns the
+// time of the reference clock. The parameter own is the machine's time. If no policy is declared, it
+// returns own and no reach. If there is no portal, its error wraps maintenance.ErrNoPortal.
 func CheckPolicy(ctx context.Context, cfg config.Config, own time.Time) (all []Reach, now time.Time, err error) {
 	if len(cfg.Policy) == 0 {
 		return nil, own, nil
@@ -95,7 +97,7 @@ func CheckPolicy(ctx context.Context, cfg config.Config, own time.Time) (all []R
 	return all, now, err
 }
 
-// countWithout is account.CountWithoutTwoFactor, without a statement if there are no groups.
+// countWithout is account.CountWithoutTwoFactor, but executes no statement if there are no groups.
 func countWithout(ctx context.Context, q db.Querier, groups []string, everybody bool) (int, error) {
 	if len(groups) == 0 && !everybody {
 		return 0, nil
@@ -116,13 +118,13 @@ func (p *Portal) logPolicy(ctx context.Context, cfg config.Config) {
 	}
 }
 
-// countAgain is how long the metrics of the policies use a count: with a million accounts, counting
-// takes longer than each scrape should.
+// countAgain is how long the metrics of the policies use the same count. With a million accounts,
+// counting takes longer than a scrape should.
 const countAgain = time.Minute
 
-// registerPolicy adds a gauge for each level of the policy, with the number of accounts without
-// two-factor authentication that have exactly this level. count returns the number of those with
-// at least the level.
+// registerPolicy adds a gauge for each level of the policy. Its value is the number of accounts that
+// have exactly this level and no two-factor authentication. The function count returns the number of
+// such accounts with the given level or a stricter one.
 func (m *metrics) registerPolicy(count func(ctx context.Context, least policy.Level) (int, error), now func() time.Time) {
 	help := map[policy.Level]string{
 		policy.Observe:  "Accounts without two-factor authentication that a policy only observes.",
@@ -146,7 +148,7 @@ func (m *metrics) registerPolicy(count func(ctx context.Context, least policy.Le
 	}
 }
 
-// countByLevel returns how many accounts have each level; NaN stands for unknown.
+// countByLevel returns how many accounts have exactly each level. NaN stands for an unknown number.
 func countByLevel(count func(ctx context.Context, least policy.Level) (int, error)) map[policy.Level]float64 {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 	defer cancel()

@@ -14,9 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/durable"
 )
 
-// processFile contains the process ID of the server that uses a data directory. The server
-// keeps the file locked: without a lock, the file is that of a dead server, and its process
-// ID may belong to another process by now.
+// processFile contains the process ID of the server that uses a data directory. The server keeps the
+// file locked. If the file isn't locked, its server is dead, and the process ID may belong to another
+// process by now.
 const processFile = "server.pid"
 
 // maxProcessID is more bytes than any process ID has.
@@ -25,9 +25,9 @@ const maxProcessID = 32
 // ErrNotRunning means that no server uses the data directory.
 var ErrNotRunning = errors.New("no server is running")
 
-// markRunning writes this process's ID to the data directory and locks the file until stop
-// is called or the process ends. If another server has locked it, which is possible on
-// PostgreSQL, markRunning leaves it alone and returns no error.
+// markRunning writes this process's ID to a file in the data directory, and locks the file until
+// stop is called or the process ends. If another server has locked the file, which is possible on
+// PostgreSQL, markRunning doesn't change the file and returns no error.
 func markRunning(dataDir string) (stop func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dataDir, processFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -54,9 +54,9 @@ func markRunning(dataDir string) (stop func(), err error) {
 	}, nil
 }
 
-// SignalReload sends SIGHUP to the server that uses the data directory, which makes it
-// read its configuration again, and returns its process ID. Without a server it returns
-// [ErrNotRunning].
+// SignalReload makes the server that uses the data directory read its configuration again, by the
+// signal SIGHUP, and returns the server's process ID. If no server uses the data directory, it
+// returns [ErrNotRunning].
 func SignalReload(dataDir string) (process int, err error) {
 	f, err := os.Open(filepath.Join(dataDir, processFile))
 	if errors.Is(err, fs.ErrNotExist) {

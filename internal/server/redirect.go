@@ -56,14 +56,14 @@ func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.Error(w, "no such host here", http.StatusMisdirectedRequest)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		// A form that was posted here has sent its secrets in the clear. A redirect would
-		// hide that.
+		// A form that was posted here has sent its secrets unencrypted, and a redirect would hide
+		// that.
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "use https", http.StatusMethodNotAllowed)
 	case path[0] != '/' || r.URL.Opaque != "":
 		http.Error(w, "not a path", http.StatusBadRequest)
 	case d.ca != nil && challenge && isChallenge(token):
-		r.Host = host // without a port, which the CA may send
+		r.Host = host // without the port that the CA may have sent
 		d.ca.ServeHTTP(w, r)
 	default:
 		if r.URL.RawQuery != "" {
@@ -77,8 +77,8 @@ func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // maxChallenge is more bytes than any CA's token has.
 const maxChallenge = 200
 
-// isChallenge reports whether text is a token of base64url characters (RFC 8555,
-// section 8.3). The token names a file of the certificate cache, so no path may be accepted.
+// isChallenge reports whether text is a token of base64url characters (RFC 8555, section 8.3). The
+// token becomes the name of a file in the certificate cache, so text with a path must not be accepted.
 func isChallenge(text string) bool {
 	return text != "" && len(text) <= maxChallenge &&
 		strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""

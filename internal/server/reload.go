@@ -19,8 +19,8 @@ type swapHandler struct {
 
 func (s *swapHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() && r.Header.Get("Upgrade") == "" {
-		// Otherwise a proxy would keep the connection and send a later request on it,
-		// when the server no longer answers.
+		// Otherwise a proxy would keep the connection open and send another request on it
+		// after the server has stopped answering.
 		w.Header().Set("Connection", "close")
 	}
 	(*s.current.Load()).ServeHTTP(w, r)
@@ -29,9 +29,9 @@ func (s *swapHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *swapHandler) set(handler http.Handler) { s.current.Store(&handler) }
 
 // Reload puts the panels, policies, trusted proxies and certificate files of cfg in force while
-// the server runs. err is the error of reading cfg. If it isn't nil, or cfg can't be used, the
-// previous configuration stays in force, Reload returns the error, and the log, /readyz
-// and a metric show it (F10 in docs/threat-model.md).
+// the server runs. The parameter err is the error of reading cfg. If err isn't nil, or cfg can't
+// be used, then the previous configuration stays in force and Reload returns the error, which
+// the log, /readyz and a metric show too (F10 in docs/threat-model.md).
 func (p *Portal) Reload(cfg config.Config, err error) error {
 	next := p.Config
 	next.Panels, next.TrustedProxies, next.Policy = cfg.Panels, cfg.TrustedProxies, cfg.Policy

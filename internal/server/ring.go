@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// ringFile re-reads the key ring's file for a running server. It is safe for concurrent
-// use.
+// ringFile reads the key ring's file again, for a running server, when the file has changed.
+// It is safe for concurrent use.
 type ringFile struct {
 	path string
 	log  *slog.Logger
@@ -21,11 +21,11 @@ type ringFile struct {
 	seen   os.FileInfo // the state of the file when it was last read
 }
 
-// follow makes ring take over the changes that commands write to its file. A ring that
-// Sallyport can't write is only read at the start.
-func follow(ring *secret.Ring, from secret.Source, log *slog.Logger) {
-	if from.IsWritable() {
-		ring.Follow((&ringFile{path: from.Path, log: log}).reread)
+// follow makes ring take over the changes that commands write to its file. If Sallyport can't
+// write the file, ring keeps what was read at the start.
+func follow(ring *secret.Ring, source secret.Source, log *slog.Logger) {
+	if source.IsWritable() {
+		ring.Follow((&ringFile{path: source.Path, log: log}).reread)
 	}
 }
 

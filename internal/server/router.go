@@ -22,13 +22,13 @@ type router struct {
 	portal    http.Handler
 	name      string // the portal's canonical host
 	host      *web.PanelHost
-	verify    http.Handler          // answers the queries of other proxies
+	verify    http.Handler          // answers other proxies that query whether to admit a request
 	panels    map[string]panelRoute // by canonical host
 	proxies   access.Proxies
 	maxHeader int // bytes
 }
 
-// panelRoute is a panel with the handler of its requests.
+// panelRoute is a panel and the handler of its requests.
 type panelRoute struct {
 	panel   *access.Panel
 	gateway http.Handler // nil if another proxy serves the panel
@@ -40,8 +40,8 @@ type limits struct {
 	ending    <-chan struct{} // closed when the server stops: streams must end
 }
 
-// newRouter returns a router for o.Panels; upstreams[i] belongs to o.Panels[i]. inForce
-// returns the panel at an origin that the gateway serves at the time of the call, or nil.
+// newRouter returns a router for o.Panels; upstreams[i] belongs to o.Panels[i]. inForce returns
+// the panel that the gateway serves at an origin by the configuration now in force, or nil.
 func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origin string) *access.Panel) (*router, error) {
 	var err error
 	if !slices.ContainsFunc(o.Panels, func(p *access.Panel) bool { return p.Shared }) {
@@ -102,7 +102,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 	return rt, nil
 }
 
-// panelOfGateway returns the panel at an origin, or nil unless the gateway serves it.
+// panelOfGateway returns the panel that the gateway serves at an origin, or nil if there is none.
 func (rt *router) panelOfGateway(origin string) *access.Panel {
 	for _, one := range rt.panels {
 		if one.panel.Origin == origin && one.gateway != nil {
@@ -112,8 +112,8 @@ func (rt *router) panelOfGateway(origin string) *access.Panel {
 	return nil
 }
 
-// panelOfProxy returns the panel at a canonical host, or nil unless another proxy serves
-// it.
+// panelOfProxy returns the panel that another proxy serves at a canonical host, or nil if there
+// is none.
 func (rt *router) panelOfProxy(host string) *access.Panel {
 	if one, ok := rt.panels[host]; ok && one.gateway == nil {
 		return one.panel
@@ -124,7 +124,7 @@ func (rt *router) panelOfProxy(host string) *access.Panel {
 // hostOf returns the canonical host of a request, or "" if its host is malformed.
 func (rt *router) hostOf(r *http.Request) string {
 	if _, ok := rt.panels[r.Host]; ok || r.Host == forwardauth.Host {
-		return r.Host // the common case: it is canonical already
+		return r.Host // the common case: the host is canonical already
 	}
 	host, err := access.CanonicalHost(r.Host)
 	if err != nil {
@@ -133,15 +133,15 @@ func (rt *router) hostOf(r *http.Request) string {
 	return host
 }
 
-// ServeHTTP chooses by the request's host first, so that no path of a panel can reach the
-// portal's handlers.
+// ServeHTTP chooses the handler by the request's host first and by its path second, so that no
+// path of a panel can reach the portal's handlers.
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := rt.hostOf(r)
 	one, ok := rt.panels[host]
 	query := isProxyQuery(r.URL.Path)
 	switch {
 	case query && (host == forwardauth.Host || ok && one.gateway == nil):
-		rt.verify.ServeHTTP(w, r) // it checks the length of headers itself, differently for each proxy
+		rt.verify.ServeHTTP(w, r) // verify itself checks the length of headers, differently for each proxy
 	// Static files are served without a check, since the page of a refusal needs its style sheet.
 	case isFileBelow(access.OwnPrefix+"static/", r):
 		rt.host.Static(w, r)
@@ -174,14 +174,14 @@ func isFileBelow(folder string, r *http.Request) bool {
 }
 
 // isProxyQuery reports whether a path is one at which proxies query whether to admit a
-// request. A path with dot segments is not: a proxy that resolves them to choose a route,
-// and then passes the path on unresolved, would let its clients reach these paths.
+// request. It rejects paths with dot segments. A proxy may resolve dot segments to choose a
+// route but pass the original path on; its clients could then send such queries themselves.
 func isProxyQuery(path string) bool {
 	return strings.HasPrefix(path, forwardauth.Prefix) && !strings.Contains(path+"/", "/../") && !strings.Contains(path+"/", "/./")
 }
 
-// isTooLong reports whether headers are longer than max_header_kib. net/http rejects much
-// longer ones itself, without a page.
+// isTooLong reports whether headers are longer than max_header_kib. Headers that are much
+// longer don't get here: net/http rejects them without a page.
 func (rt *router) isTooLong(h http.Header) bool {
 	n := 0
 	for name, values := range h {

@@ -10,14 +10,14 @@ import (
 	"syscall"
 )
 
-// maxSecretFile is the most bytes that a file with a password or secrets may have. A larger one is
-// another file.
+// maxSecretFile is the greatest size, in bytes, of a file with a password or secrets. A larger
+// file must be the wrong one.
 const maxSecretFile = 1 << 10
 
-// readSecretFile returns the content of a file, of which it reads at most one byte more than
-// [maxSecretFile]. It returns an error if other users of this machine may read the file. Its
-// group may read it if root owns it, as is the case for a systemd credential. what names the
-// content in errors, such as "the password".
+// readSecretFile returns the content of a file. It reads at most [maxSecretFile] bytes and one
+// more, by which callers find that a file is too large. It returns an error if other users of
+// this machine can read the file. The file's group can be allowed to read it if root owns it, as
+// with a systemd credential. Errors call the content by the parameter what, such as "the password".
 func readSecretFile(path, what string) (string, error) {
 	// O_NONBLOCK, since opening a named pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -28,7 +28,7 @@ func readSecretFile(path, what string) (string, error) {
 		return "", fmt.Errorf("%w; make the file readable by the user that runs Sallyport", err)
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the open file, since the name may belong to another file by now
+	info, err := f.Stat() // not os.Stat: the path could name another file by now
 	if err != nil {
 		return "", err
 	}

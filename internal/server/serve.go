@@ -21,18 +21,18 @@ const (
 	writeTime  = 60 * time.Second
 	idleTime   = 2 * time.Minute
 
-	// headerSlack is by how much the headers of a request may exceed max_header_kib and
-	// still be answered by a page that names the longest cookies. net/http rejects longer
-	// ones without a page.
+	// headerSlack is how many bytes beyond max_header_kib the server still reads of a request's
+	// headers, to answer with a page that names the longest cookies. net/http rejects longer
+	// headers without a page.
 	headerSlack = 64 << 10
 
 	// auxiliaryHeader limits the headers of requests to redirect_listen and
 	// metrics_listen, in bytes.
 	auxiliaryHeader = 32 << 10
 
-	// stopTime is how long requests in progress may take after the listener is closed.
-	// restTime is how long the last work of the jobs may take after that. Service
-	// managers must wait longer than the sum of both.
+	// stopTime is how long requests in progress have to finish after the listener is closed.
+	// restTime is how long the last work of the jobs has after that. A service manager must
+	// wait for longer than their sum before it kills the process.
 	stopTime = 10 * time.Second
 	restTime = 5 * time.Second
 )
@@ -66,7 +66,7 @@ func (p *Portal) serveAuxiliary(ctx context.Context, key, address string, handle
 	return func() { srv.Close() }, nil
 }
 
-// WatchCertificates reads certificate files again that have changed, and requests missing
+// WatchCertificates reads certificate files again when they have changed, and requests missing
 // certificates from the CA.
 func (p *Portal) WatchCertificates(ctx context.Context) error {
 	p.certificates.Watch(ctx)
@@ -76,18 +76,18 @@ func (p *Portal) WatchCertificates(ctx context.Context) error {
 func (p *Portal) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
-		// In HTTP/2, WriteTimeout applies to a stream. Without this limit a client that
-		// reads nothing would keep its connection open (attack 149).
+		// In HTTP/2, WriteTimeout applies to each stream, not to the connection. Without
+		// WriteByteTimeout, a client that reads nothing would keep its connection (attack 149).
 		HTTP2:          &http.HTTP2Config{WriteByteTimeout: writeTime},
 		MaxHeaderBytes: p.maxHeader() + headerSlack, ConnContext: p.clientConns.ConnContext, ConnState: p.clientConns.ConnState,
 		ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 	}
 }
 
-// Serve answers requests on the listener until ctx ends, then drains the server and lets
-// requests in progress finish. It does the same, and returns an error that wraps
-// [db.ErrTooOld], when the database needs a newer version of the program. It closes the
-// listener. It may be called once.
+// Serve answers requests on the listener until ctx ends. Then it drains the server, lets
+// requests in progress finish, and closes the listener. It stops in the same way when the
+// database needs a newer version of the program, and then returns an error that wraps
+// [db.ErrTooOld]. Call Serve only once.
 func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	unlock, err := p.DB.LockServer()
 	if err != nil {
@@ -127,8 +127,8 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	if err := p.WatchClock(ctx); err != nil {
 		p.Log.Warn("the clock couldn't be checked and will be checked again", "reason", err.Error())
 	}
-	// Before the first request, read what another node, or this one before a restart,
-	// has measured: a restart must not relax the rate limits.
+	// A restart must not relax the rate limits. So, before the first request, read what other
+	// nodes have measured, and this node before its restart.
 	if _, err := p.Login.Ledger.Refresh(ctx); err != nil {
 		p.Log.Warn("the rate limits couldn't be measured and will be measured again", "reason", err.Error())
 	}
@@ -171,8 +171,8 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
-// drain stops the server in order: first /readyz fails, so that load balancers send no
-// more requests. After the configured drain time the listener closes and streams end, and
+// drain stops the server in two stages. First /readyz fails, so that load balancers send no
+// more requests. After the configured drain time, the listener closes, streams end, and
 // requests in progress get stopTime to finish.
 func (p *Portal) drain(srv *http.Server, served <-chan error) error {
 	pause := time.Duration(p.Config.Drain)

@@ -51,8 +51,8 @@ type Portal struct {
 	Metrics  http.Handler // GET /metrics
 	Log      *slog.Logger
 
-	// OnReady, unless it is nil, is called by Serve when every address is bound and the
-	// database is locked, before the first request is answered. Its error ends Serve.
+	// If OnReady is not nil, Serve calls it before it answers the first request, when every
+	// address is bound and the database is locked. If OnReady returns an error, so does Serve.
 	OnReady func() error
 
 	clientConns  gateway.ClientConns    // connections of clients
@@ -62,7 +62,7 @@ type Portal struct {
 
 	now        func() time.Time // this machine's clock; everything else uses Login.Clock
 	cluster    cluster.Cluster  // the servers on the database
-	faulty     atomic.Bool      // the configuration that was read last is not in force
+	faulty     atomic.Bool      // the last reload failed, so an earlier configuration is in force
 	refusesAll atomic.Bool      // [refusesEveryRequest] of the configuration in force
 	ending     chan struct{}    // closed when the server stops: streams must end
 	tooOld     chan error       // gets the error with which the server must stop; see Report
@@ -196,7 +196,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	return p, nil
 }
 
-// ringSource returns where the configuration says that the key ring is.
+// ringSource returns the configured place of the key ring.
 func ringSource(cfg config.Config) secret.Source {
 	return secret.Source{Path: cfg.KeyRingPath(), Credential: cfg.KeyRing.Credential, Command: cfg.KeyRingCommand}
 }
@@ -237,18 +237,18 @@ func (p *Portal) setRouter(next *router) {
 // maxHeader returns how many bytes the headers of a request may have.
 func (p *Portal) maxHeader() int { return p.Config.MaxHeaderKiB << 10 }
 
-// readRing reads the key ring. missing means that its file doesn't exist and that
-// Sallyport may create it.
-func readRing(ctx context.Context, from secret.Source) (ring *secret.Ring, missing bool, err error) {
-	ring, err = from.Read(ctx)
-	if from.IsWritable() && errors.Is(err, fs.ErrNotExist) {
+// readRing reads the key ring. The result missing is true if the ring's file doesn't exist and
+// Sallyport can create it.
+func readRing(ctx context.Context, source secret.Source) (ring *secret.Ring, missing bool, err error) {
+	ring, err = source.Read(ctx)
+	if source.IsWritable() && errors.Is(err, fs.ErrNotExist) {
 		return nil, true, nil
 	}
 	return ring, false, err
 }
 
-// makeRing creates the key ring of a database without accounts. For another database it
-// returns an error: a new ring couldn't open what the database holds.
+// makeRing creates the key ring of a database without accounts. If the database has accounts,
+// it returns an error: a new ring couldn't open their secrets.
 func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, error) {
 	some, err := account.AnyExist(ctx, d.Reader())
 	if err != nil {
@@ -267,8 +267,8 @@ func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, 
 	return ring, err
 }
 
-// checkRing returns an error if the ring doesn't open the secrets in the database: a wrong
-// ring must stop the start, not fail at the first sign-in (F4 in docs/threat-model.md).
+// checkRing returns an error if the ring doesn't open the secrets in the database. With a wrong
+// ring, the server must not start and fail only at the first sign-in (F4 in docs/threat-model.md).
 func checkRing(ctx context.Context, d *db.DB, ring *secret.Ring, from secret.Source) error {
 	err := password.CheckRing(ctx, d.Reader(), ring)
 	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
@@ -280,7 +280,7 @@ func checkRing(ctx context.Context, d *db.DB, ring *secret.Ring, from secret.Sou
 // Close closes the database.
 func (p *Portal) Close() error { return p.DB.Close() }
 
-// nodeName returns the name of a node for operators: its host and address.
+// nodeName returns the name by which operators know a node: its host and address.
 func nodeName(listen string) string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -292,8 +292,8 @@ func nodeName(listen string) string {
 // URL returns the URL of a path of the portal; path begins with a slash.
 func (p *Portal) URL(path string) string { return p.Config.PortalURL() + path }
 
-// SetupLink returns a new one-time link that creates the first account, or "" if there is
-// an account.
+// SetupLink returns a new one-time link that creates the first account, or "" if an account
+// exists already.
 func (p *Portal) SetupLink(ctx context.Context) (string, error) {
 	token, needed, err := p.Manage.Links.IssueSetup(ctx, manage.CommandLine())
 	if err != nil || !needed {

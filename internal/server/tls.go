@@ -5,9 +5,9 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// certificatesOf returns the settings of the certificates: for the portal and for the gateway's
-// panels. A panel that another proxy serves gets a certificate if a configured pair is for its
-// host, since that proxy may ask here over TLS.
+// certificatesOf returns the settings of the certificates. The portal and the gateway's panels
+// need one each. A panel that another proxy serves needs none, but a configured pair for its host
+// is used too, since that proxy may send its queries here over TLS.
 func certificatesOf(cfg config.Config) certs.Settings {
 	s := certs.Settings{Hosts: []string{cfg.PublicURL.Hostname()}}
 	for _, p := range cfg.Panels {

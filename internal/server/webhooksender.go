@@ -20,8 +20,8 @@ import (
 // newSecret says how to make a secret for the webhook.
 const newSecret = `write a line such as the output of: echo "whsec_$(openssl rand -base64 32)"`
 
-// Webhook returns the client for the webhook, or nil if none is configured. It reads the files of
-// the secrets and the CA.
+// Webhook returns the client for the webhook, or nil if none is configured. It reads the webhook's
+// secrets and the CA's certificates from their files.
 func Webhook(cfg config.Config) (*webhook.Client, error) {
 	c := cfg.Webhook
 	if c.URL == (config.WebhookURL{}) {
@@ -81,14 +81,15 @@ type noticeRequests struct {
 }
 
 // webhookSender returns the sender of notices to the webhook, or nil if no webhook is configured.
-// Its errors are those of [Webhook]. The sender is valid after an error too, since commands don't
-// send notices but need it to store them. clock is the reference clock.
+// Its errors are those of [Webhook]. It returns a sender even with an error: commands send no
+// notices, but need the sender to store them. The parameter clock is the reference clock.
 func webhookSender(cfg config.Config, d *db.DB, clock func() time.Time) (*outbox.Sender, error) {
 	client, err := Webhook(cfg)
 	if client == nil {
 		return nil, err
 	}
-	// A second more, so that the client itself says what took too long.
+	// A second more than the client's own limit, so that the error is the client's, which says
+	// what took too long.
 	s := &outbox.Sender{Send: noticeRequests{d, client, clock}.send, Timeout: webhook.Timeout + time.Second}
 	if events := cfg.Webhook.Events; len(events) > 0 {
 		s.Wants = func(topic string) bool { return slices.Contains(events, topic) }
@@ -96,7 +97,7 @@ func webhookSender(cfg config.Config, d *db.DB, clock func() time.Time) (*outbox
 	return s, err
 }
 
-// send sends one message. Its id is that of the event, by which receivers recognize repetitions.
+// send sends one message. The request has the event's id, by which receivers recognize repetitions.
 func (s noticeRequests) send(ctx context.Context, m outbox.Message) error {
 	n, err := notice.Decode(m.Body)
 	if errors.Is(err, notice.ErrUnknown) {
@@ -105,7 +106,7 @@ func (s noticeRequests) send(ctx context.Context, m outbox.Message) error {
 		return outbox.Fail(outbox.Permanent, err)
 	}
 	owner, err := account.ByID(ctx, s.db.Reader(), n.Account)
-	if err != nil && !errors.Is(err, db.ErrNotFound) { // the receiver learns of events of removed accounts too
+	if err != nil && !errors.Is(err, db.ErrNotFound) { // an account that was removed has events too
 		return err
 	}
 	status, err := s.client.Send(ctx, n.Event, s.clock(), webhook.Body(n, owner.Name))

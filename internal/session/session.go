@@ -12,18 +12,18 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Life says when sessions end by themselves.
+// Life is how long sessions last if nobody ends them.
 type Life struct {
 	Idle     time.Duration // maximum time without a request
 	Absolute time.Duration // maximum time since the sign-in
 }
 
-// seenResolution is the resolution of a session's last use. A write for every request would cost
-// more than the request itself.
+// seenResolution is the shortest time between two writes of a session's last use. A write for
+// every request would cost more than the request itself.
 const seenResolution = time.Minute
 
-// maxPerAccount limits the sessions of an account; a further one ends the longest unused.
-// No person has so many browsers, and a longer list would be of no use.
+// maxPerAccount limits the sessions of an account; one more ends the session that was unused for
+// longest. No person has so many browsers, and nobody would read a longer list.
 const maxPerAccount = 100
 
 // Session is a signed-in browser.
@@ -56,8 +56,9 @@ func scanSession(scan db.Scan) (Session, error) {
 	return s, err
 }
 
-// endsAt returns when the session ends by itself unless it is used before. For an account with
-// another stamp it is void, so that endsAt returns the zero time (R17).
+// endsAt returns when the session ends by itself unless it is used before. The parameter stamp is
+// the account's. If the session's own is different, the session is void and endsAt returns the
+// zero time (R17).
 func (s *Session) endsAt(life Life, stamp string) time.Time {
 	idle := s.SeenAt.Add(life.Idle)
 	switch {
@@ -70,14 +71,14 @@ func (s *Session) endsAt(life Life, stamp string) time.Time {
 	}
 }
 
-// isLive reports whether the session is valid at now for an account with this stamp.
+// isLive reports whether the session is valid at the time now if the account has this stamp.
 func (s *Session) isLive(now time.Time, life Life, stamp string) bool {
 	return now.Before(s.endsAt(life, stamp))
 }
 
-// ByToken returns the valid session with this token and its account. It returns
-// [db.ErrNotFound] for an unknown token, an ended session, a disabled account and an earlier
-// stamp alike.
+// ByToken returns the valid session with this token, and its account. It returns the same
+// [db.ErrNotFound] whether the token is unknown, the session has ended, its account is disabled
+// or the account has a new stamp.
 func ByToken(ctx context.Context, q db.Querier, token string, life Life, now time.Time) (Session, account.Account, error) {
 	if token == "" {
 		return Session{}, account.Account{}, db.ErrNotFound
@@ -123,19 +124,19 @@ type Browser struct {
 	UserAgent string // printable text of limited length, cleaned by the caller
 }
 
-// Opening is what a new session starts with.
+// Opening describes a new session.
 type Opening struct {
 	Proofs  []authenticator.Proof
 	Browser Browser
 	Life    Life
 }
 
-// Create stores a new session and returns its token. At [maxPerAccount] it ends the longest
-// unused one. Only finish of package login calls it.
-func Create(ctx context.Context, tx *db.Tx, owner account.Account, with Opening, now time.Time) (secret.Text, error) {
+// Create stores a new session and returns its token. If the account has [maxPerAccount] sessions
+// already, Create ends the one that was unused for longest. Only finish of package login calls it.
+func Create(ctx context.Context, tx *db.Tx, owner account.Account, opening Opening, now time.Time) (secret.Text, error) {
 	var n int
 	err := db.One(ctx, tx, `SELECT COUNT(*) FROM sessions WHERE account_id = $1`, []any{owner.ID}, &n)
-	if err == nil && n >= maxPerAccount { // counting is much cheaper, and rarely finds too many
+	if err == nil && n >= maxPerAccount { // counted first, since a DELETE each time would cost more
 		_, err = db.Exec(ctx, tx, `
 			DELETE FROM sessions WHERE id IN (
 				SELECT id FROM sessions WHERE account_id = $1 ORDER BY seen_at, id DESC LIMIT $2)`, owner.ID, n-maxPerAccount+1)
@@ -148,33 +149,33 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, with Opening,
 	_, err = db.Exec(ctx, tx, `
 		INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
 		VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9)`,
-		secret.NewTimedID(now), secret.Hash(token.Reveal()), owner.ID, owner.Stamp, authenticator.EncodeProofs(with.Proofs),
-		db.At{Time: now}, db.At{Time: now.Add(with.Life.Absolute)}, with.Browser.Address, with.Browser.UserAgent)
+		secret.NewTimedID(now), secret.Hash(token.Reveal()), owner.ID, owner.Stamp, authenticator.EncodeProofs(opening.Proofs),
+		db.At{Time: now}, db.At{Time: now.Add(opening.Life.Absolute)}, opening.Browser.Address, opening.Browser.UserAgent)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("open session: %w", err)
 	}
 	return token, nil
 }
 
-// Renewal is what a session gets with a new token.
+// Renewal describes how [Renew] changes a session.
 type Renewal struct {
 	Old     string // the token by which the session was read
-	Stamp   string // the account's
+	Stamp   string // the account's stamp
 	Proofs  []authenticator.Proof
-	Expires time.Time // the new absolute end after a sign-in; zero keeps the end
+	Expires time.Time // the new absolute end after a sign-in; zero keeps the present end
 }
 
-// Renew changes the token, proofs and stamp of a session and returns the new token. It drops
-// proofs of the future, which a wrong clock dated; see [authenticator.Since]. The token to.Old
-// stops working (R16). If the session was revoked or got another token since, Renew returns
-// [db.ErrNotFound] and has no effect.
-func Renew(ctx context.Context, tx *db.Tx, s Session, to Renewal, now time.Time) (secret.Text, error) {
+// Renew changes the token, proofs and stamp of a session and returns the new token. The token
+// r.Old stops working (R16). Renew drops proofs with a time in the future, which come from a
+// wrong clock; see [authenticator.Since]. If the session was revoked, or got another token since
+// r.Old was read, Renew returns [db.ErrNotFound] and has no effect.
+func Renew(ctx context.Context, tx *db.Tx, s Session, r Renewal, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	tx.Changed(s.ID)
 	n, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET token_hash = $2, security_stamp = $3, proofs = $4, seen_at = $5, expires_at = COALESCE($6, expires_at)
 		WHERE id = $1 AND token_hash = $7`,
-		s.ID, secret.Hash(token.Reveal()), to.Stamp, authenticator.EncodeProofs(authenticator.Since(to.Proofs, time.Time{}, now)), db.At{Time: now}, db.At{Time: to.Expires}, secret.Hash(to.Old))
+		s.ID, secret.Hash(token.Reveal()), r.Stamp, authenticator.EncodeProofs(authenticator.Since(r.Proofs, time.Time{}, now)), db.At{Time: now}, db.At{Time: r.Expires}, secret.Hash(r.Old))
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("renew session: %w", err)
 	}
@@ -184,11 +185,11 @@ func Renew(ctx context.Context, tx *db.Tx, s Session, to Renewal, now time.Time)
 	return token, nil
 }
 
-// SeenIsOld reports whether a use at now must be written.
+// SeenIsOld reports whether SeenAt is so old that a use at the time now must be written.
 func (s *Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= seenResolution }
 
-// NoteUse writes the last use of the session with this id. It skips a row that another
-// transaction has locked, since a session that ends or is renewed needs no such write.
+// NoteUse writes the last use of the session with this id. If another transaction has locked the
+// row, NoteUse skips it: that transaction ends or renews the session, which needs no such write.
 func NoteUse(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET seen_at = $2 WHERE id = (
@@ -211,30 +212,30 @@ func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, kept string) (int, 
 	return int(n), err
 }
 
-// Expire deletes sessions past their idle or absolute end. It skips locked rows: other
-// transactions may lock these rows in another order, so that waiting could cause a deadlock. It
-// still waits for a transaction that has locked a visit or handoff of such a session.
+// Expire deletes sessions past their idle or absolute end. It skips locked sessions: other
+// transactions may lock sessions in another order, so that waiting could cause a deadlock. It
+// does wait for a transaction that has locked a visit or handoff of an expired session.
 func Expire(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE id IN (
 		SELECT id FROM sessions WHERE expires_at <= $1 OR seen_at <= $2 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now}, db.At{Time: now.Add(-life.Idle)})
 	return err
 }
 
-// Purge deletes all sessions, after the database was restored from a backup: some of them
-// may have been ended since it was made (F13).
+// Purge deletes all sessions. It is for a database that was restored from a backup: some of its
+// sessions may have ended after the backup was made (F13).
 func Purge(ctx context.Context, tx *db.Tx) error {
 	tx.Changed("")
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions`)
 	return err
 }
 
-// RevokeFuture corrects rows with times after latest, which a clock that was ahead wrote. It
-// deletes sessions that were created or renewed then, and handoffs that were made then. It sets
-// the last use of other sessions back to latest, and deletes those of them that can't be read.
+// RevokeFuture corrects rows with a time after latest, which come from a clock that was ahead. It
+// deletes sessions that were created or renewed after latest, and handoffs that were made after
+// it. For other sessions, it sets a last use after latest back to latest.
 func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
-	// A sign-in can renew an older session; then only the proofs have the later time. A session
-	// with unreadable proofs counts as such a session.
+	// A sign-in can renew a session that was created before latest. Then only its proofs show a
+	// time after latest. A session with unreadable proofs counts as renewed after latest.
 	type row struct {
 		id, proofs string
 		created    db.At

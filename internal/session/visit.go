@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// maxVisits limits the visits of one session to one panel; a further one deletes the
-	// oldest. A browser needs one, but tabs that are restored together start several.
+	// maxVisits limits the visits of one session to one panel; one more deletes the oldest.
+	// A browser needs one visit, but tabs that are restored together start several.
 	maxVisits = 5
 
 	// handoffLife is the time a browser has from the portal to the panel: one redirect.
 	handoffLife = time.Minute
 
-	// maxHandoffs limits the open handoffs of one session, such as those of the tabs of a
-	// restored window; a further one deletes the oldest.
+	// maxHandoffs limits the open handoffs of one session; one more deletes the oldest. The
+	// tabs of a restored window open many at once.
 	maxHandoffs = 50
 )
 
 // Errors of [Enter].
 var (
-	// ErrHandoff means that no such handoff for this panel exists, or that it has expired,
-	// was redeemed, or its session ended.
+	// ErrHandoff means that there is no such handoff for this panel, that it has expired or
+	// was redeemed, or that its session has ended.
 	ErrHandoff = errors.New("no such handoff")
 	// ErrState means that the handoff was made for another browser or an earlier try.
 	ErrState = errors.New("handoff is another browser's")
@@ -40,14 +40,14 @@ var (
 type Visit struct {
 	ID      string
 	Panel   string // the panel's origin
-	Ended   bool   // it admits no requests, but a sign-out at the panel finds the session by it
+	Ended   bool   // the visit admits no requests, but a sign-out at the panel still finds the session by it
 	Session Session
 	Owner   account.Account
 }
 
-// VisitByToken returns the visit with this token to the panel, which is an origin. It also
-// returns an ended one; Ended says so. It returns [db.ErrNotFound] if the token is unknown or
-// for another panel, or if the visit's session isn't valid by the rules of [ByToken].
+// VisitByToken returns the visit with this token. The parameter panel is the panel's origin. The
+// visit may have ended; its field Ended says so. VisitByToken returns [db.ErrNotFound] if the token
+// is unknown or for another panel, or if the visit's session isn't valid by the rules of [ByToken].
 func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life Life, now time.Time) (Visit, error) {
 	if token == "" {
 		return Visit{}, db.ErrNotFound
@@ -94,8 +94,8 @@ func RevokeVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
 	return nil
 }
 
-// EndsAt returns when the visit, as it was read, ends by itself unless it is used before. If it
-// has ended already, or its session, EndsAt returns a time that has passed.
+// EndsAt returns when the visit ends by itself unless it is used before. If the visit or its
+// session had ended when v was read, EndsAt returns a time in the past.
 func (v *Visit) EndsAt(life Life) time.Time {
 	if v.Ended || v.Owner.Disabled() {
 		return time.Time{}
@@ -114,13 +114,13 @@ type Destination struct {
 	ReturnURL string // a path of the panel
 }
 
-// HandOff stores a handoff and returns its token. The token admits one browser, the one that
-// holds to.State, to the panel within a minute.
-func HandOff(ctx context.Context, tx *db.Tx, s Session, to Destination, now time.Time) (secret.Text, error) {
+// HandOff stores a handoff and returns its token. Within a minute, the token admits to the panel
+// the one browser that holds dest.State.
+func HandOff(ctx context.Context, tx *db.Tx, s Session, dest Destination, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO handoffs (token_hash, session_id, panel, state_hash, return_url, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		secret.Hash(token.Reveal()), s.ID, to.Panel, secret.Hash(to.State), to.ReturnURL, db.At{Time: now.Add(handoffLife)})
+		secret.Hash(token.Reveal()), s.ID, dest.Panel, secret.Hash(dest.State), dest.ReturnURL, db.At{Time: now.Add(handoffLife)})
 	if err == nil {
 		_, err = db.Exec(ctx, tx, `
 			DELETE FROM handoffs WHERE session_id = $1 AND token_hash NOT IN (
@@ -132,8 +132,8 @@ func HandOff(ctx context.Context, tx *db.Tx, s Session, to Destination, now time
 	return token, nil
 }
 
-// HandoffAccount returns the id of the account whose session made the handoff with this token, or
-// [ErrHandoff]. It only reads.
+// HandoffAccount returns the id of the account whose session made the handoff with this token.
+// It doesn't redeem the handoff. It returns [ErrHandoff] if there is none with this token.
 func HandoffAccount(ctx context.Context, q db.Querier, token string) (accountID string, err error) {
 	err = db.One(ctx, q, `SELECT s.account_id FROM handoffs h JOIN sessions s ON s.id = h.session_id WHERE h.token_hash = $1`,
 		[]any{secret.Hash(token)}, &accountID)
@@ -157,8 +157,8 @@ type Entered struct {
 	Refused   error       // [ErrHandoff] or [ErrState] if no visit was created, else nil
 }
 
-// Enter redeems a handoff and creates a visit. A refusal uses the handoff up too, so it is a part
-// of the result and not an error: a transaction rolls back after an error.
+// Enter redeems a handoff and creates a visit. A refusal uses the handoff up too. So a refusal is
+// a part of the result, not an error, after which the transaction would roll back.
 func Enter(ctx context.Context, tx *db.Tx, a Arrival, now time.Time) (Entered, error) {
 	var (
 		sessionID, handoffPanel, returnURL string

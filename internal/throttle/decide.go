@@ -11,44 +11,45 @@ type Bucket string
 
 // The buckets; their limits are in rules.
 const (
-	// CodeUnknownDevice counts units of wrong codes after a right password, from unknown
-	// browsers. A unit is a chance of 3·10⁻⁶ that the code is right: that of six digits and
-	// one authenticator. A try costs at least one unit.
+	// CodeUnknownDevice counts wrong codes from unknown browsers after a right password, in
+	// units. One unit is a chance of 3·10⁻⁶ to guess right, which is that of a six-digit code
+	// for an account with one authenticator. A try costs at least one unit.
 	CodeUnknownDevice Bucket = "code"
-	// CodeKnownDevice counts the same for one known browser.
+	// CodeKnownDevice counts wrong codes from one known browser, in the same units.
 	CodeKnownDevice Bucket = "code-known"
 	// TwoCodes counts wrong pairs of codes.
 	TwoCodes Bucket = "two-codes"
-	// BackupCode paces backup codes by account and prefix. With 60 bits they need no limit.
+	// BackupCode paces tries of backup codes, by account and by prefix. It doesn't limit their
+	// number, since a code has 60 bits.
 	BackupCode Bucket = "backup-code"
 	// BackupCodeIssue counts new sets of backup codes, since each costs ten hashes.
 	BackupCodeIssue Bucket = "backup-code-issue"
-	// PasswordUnknownDevice counts wrong passwords from unknown browsers, and in another row
-	// those from browsers that mail let in; see [LetIn].
+	// PasswordUnknownDevice counts wrong passwords from unknown browsers. A separate row counts
+	// those from browsers that a mailed link let in; see [LetIn].
 	PasswordUnknownDevice Bucket = "password"
-	// PasswordKnownDevice counts the same for one known browser.
+	// PasswordKnownDevice counts wrong passwords from one known browser.
 	PasswordKnownDevice Bucket = "password-known"
-	// Change limits repeatable changes by an account's owner, per kind of change: each writes
-	// an event or a row, and they must not fill the disk. Changes that end a thief's access
-	// have no limit, since the thief could use it up.
+	// Change limits changes by an account's owner, per kind of change, so that they can't fill
+	// the disk: each writes an event or a row. Changes that end a thief's access have no limit,
+	// since the thief could use it up.
 	Change Bucket = "change"
-	// Recovery counts the mails that are requested for an account, such as with a link for a new
-	// password. A stranger can request them too, and must not be able to fill the owner's
+	// Recovery counts the mails that are requested for an account, such as one with a link for a
+	// new password. It keeps strangers, who can request mails too, from filling the owner's
 	// mailbox.
 	Recovery Bucket = "recovery"
 	// Prefix counts failures of unknown browsers from one IPv4 /24 or IPv6 /56.
 	Prefix Bucket = "prefix"
-	// WidePrefix counts those from one IPv6 /48.
+	// WidePrefix counts failures of unknown browsers from one IPv6 /48.
 	WidePrefix Bucket = "wide-prefix"
 	// restored has an entry after the database was restored from a backup; see [MarkRestored].
 	restored Bucket = "restored"
 	// instance has the state of the whole instance; see [Ledger.Measure]. It has no rule, so
-	// it never expires.
+	// its row never expires.
 	instance Bucket = "instance"
 )
 
-// LetIn is the subject under which [PasswordUnknownDevice] counts browsers that mail let in. All
-// links of an account share it, so that another link doesn't give a guesser more tries.
+// LetIn is the subject of the row of [PasswordUnknownDevice] for browsers that a mailed link let
+// in. All links of an account share the row, so that one more link gives a guesser no more tries.
 const LetIn = "let-in"
 
 // Answer is the ledger's answer to a try.
@@ -58,9 +59,9 @@ type Answer int
 const (
 	Refuse       Answer = iota // no more tries of this kind; the user needs another way to sign in
 	Allow                      // go ahead; the reservation is committed
-	Wait                       // try again after Verdict.RetryAfter
-	NeedTwoCodes               // single codes aren't verified now, but two in a row are
-	ForgetDevice               // make the known browser unknown, then ask again
+	Wait                       // the user can try again after Verdict.RetryAfter
+	NeedTwoCodes               // single codes aren't verified now, but two codes in a row are
+	ForgetDevice               // make the known browser unknown, then ask the ledger again
 	Shielded                   // unknown browsers need a let-in link
 )
 
@@ -88,12 +89,12 @@ type rule struct {
 	// limits are the limits on units. A try that exceeds one of them gets the answer full.
 	limits []limit
 	full   Answer
-	// accounts limits the number of accounts that the tries concern; past it: Wait.
+	// accounts limits the number of accounts that the tries concern. Past it the answer is Wait.
 	accounts limit
-	// perPassword limits the units since the password was set; past it: Refuse.
+	// perPassword limits the units since the password was set. Past it the answer is Refuse.
 	perPassword int
-	// free is the number of tries at any speed. After them one try per pace is allowed. If
-	// slowest is set, pace doubles with each further try up to slowest.
+	// free is the number of tries that are allowed at any speed. After them, one try per
+	// duration pace is allowed. If slowest is set, each further try doubles pace, up to slowest.
 	free    limit
 	pace    time.Duration
 	slowest time.Duration
@@ -114,7 +115,7 @@ var rules = map[Bucket]rule{
 	restored:              {limits: []limit{{1, day}}, full: NeedTwoCodes},
 }
 
-// Buckets returns the buckets that can refuse a try, in order.
+// Buckets returns the buckets that count tries, in alphabetical order.
 func Buckets() []Bucket {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(rules)), func(b Bucket) bool { return b == restored })
 }
@@ -133,11 +134,11 @@ func (r rule) keep() time.Duration {
 
 // entry is one try. It is reserved and counts as wrong unless it is given back.
 type entry struct {
-	id    uint32 // identifies it when it is given back
+	id    uint32 // identifies the try when it is given back
 	at    time.Time
 	units int
-	// owned is set when the attempt became a session, so that the wrong code was the owner's.
-	// It still counts against guessing, but not as a sign of a stolen password.
+	// owned is true if the attempt became a session, since then the wrong code was the owner's.
+	// The try still counts against guessing, but not as a sign of a stolen password.
 	owned bool
 	tag   uint64 // what the try belongs to: an attempt or, for a prefix, an account
 }
@@ -150,8 +151,8 @@ type question struct {
 	instanceHot bool      // the whole instance has too many wrong codes
 }
 
-// decide returns whether a try is allowed now, from the entries of one row, oldest first. It
-// is pure: tests run it over years of simulated time.
+// decide returns whether a try is allowed at the time now. row has the entries of the try's row,
+// oldest first. decide is pure, so that tests can run it over years of simulated time.
 func decide(now time.Time, row []entry, r rule, q question) Verdict {
 	if len(row) > 0 && row[len(row)-1].at.After(now) {
 		now = row[len(row)-1].at // a clock that goes back must not reopen a window
@@ -183,7 +184,8 @@ func decide(now time.Time, row []entry, r rule, q question) Verdict {
 	return Verdict{Answer: Allow}
 }
 
-// full reports whether units exceed the limit, and when they will fit again.
+// full reports whether a try of so many units exceeds the limit, and if so, how long to wait until
+// it won't.
 func (l limit) full(now time.Time, row []entry, units int) (wait time.Duration, full bool) {
 	over := units - l.units
 	for _, e := range row {
@@ -214,7 +216,8 @@ func unitsSince(row []entry, since time.Time) int {
 	return n
 }
 
-// accountsFull reports whether another account would exceed the limit on accounts.
+// accountsFull reports whether a try for the account tag exceeds the limit on the number of
+// accounts, and if so, how long to wait until it won't.
 func (r rule) accountsFull(now time.Time, row []entry, tag uint64) (wait time.Duration, full bool) {
 	if r.accounts.units == 0 {
 		return 0, false
@@ -236,7 +239,7 @@ func (r rule) accountsFull(now time.Time, row []entry, tag uint64) (wait time.Du
 	return wait, true
 }
 
-// paced returns how long to wait when the free tries are used up.
+// paced returns how long to wait before the try. That is 0 unless the free tries are used up.
 func (r rule) paced(now time.Time, row []entry, units int) time.Duration {
 	if r.pace == 0 || len(row) == 0 {
 		return 0

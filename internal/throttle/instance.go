@@ -8,33 +8,34 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Limits on the wrong codes of all accounts together. With many leaked passwords, the tries
+// Limits on the wrong codes of all accounts together. If many passwords have leaked, the tries
 // that each account allows add up.
 const (
-	instanceDay        = 30 // wrong codes in 24 h; or a tenth of the accounts if that is more
-	instanceYear       = 100
-	instancePerAccount = 3 // wrong codes in 365 d per account, if that is more
+	instanceDay        = 30  // wrong codes in 24 h; or a tenth of the accounts if that is more
+	instanceYear       = 100 // wrong codes in 365 d
+	instancePerAccount = 3   // wrong codes in 365 d for each account, if that is more than instanceYear
 
 	// MeasureEvery is the interval at which wrong codes of the instance are counted.
 	MeasureEvery = 10 * time.Second
 )
 
-// instanceHot reports whether these are too many wrong codes for an instance of that size, which is
-// then called hot. It is pure.
+// instanceHot reports whether an instance with so many accounts has too many wrong codes; it is
+// then called hot. lastDay and lastYear are the numbers of wrong codes. instanceHot is pure.
 func instanceHot(lastDay, lastYear, accounts int) bool {
 	return lastDay >= max(instanceDay, accounts/10) || lastYear >= max(instanceYear, instancePerAccount*accounts)
 }
 
-// instanceKey is the row with the state of the instance for all nodes: it has an entry if the
-// instance is hot.
+// instanceKey is the key of the row by which all nodes know the state of the instance. The row has
+// an entry if the instance is hot.
 var instanceKey = Key{Bucket: instance}
 
-// IsHot reports the state that [Ledger.Measure] or [Ledger.Refresh] last found on this node.
+// IsHot reports whether the instance was hot when this node last called [Ledger.Measure] or
+// [Ledger.Refresh].
 func (l *Ledger) IsHot() bool { return l.hot.Load() }
 
-// Measure counts the wrong codes from unknown browsers over all accounts and reports whether they
-// are too many. It stores the state for all nodes. While the instance is hot, all nodes ask for two
-// codes in a row. One node measures; the others call [Ledger.Refresh].
+// Measure counts the wrong codes from unknown browsers over all accounts, reports whether the
+// instance is hot, and stores that for all nodes. While the instance is hot, all nodes demand two
+// codes in a row. One node calls Measure; the others call [Ledger.Refresh].
 func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	now := l.clock()
 	lastDay, lastYear, err := wrongCodes(ctx, l.db.Reader(), now)
@@ -67,9 +68,9 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	return hot, nil
 }
 
-// wrongCodes counts the wrong codes of all accounts from unknown browsers. The database counts
-// those of a year, since there can be as many rows as accounts. That count may include older
-// entries of rows that changed within the year.
+// wrongCodes counts the wrong codes of all accounts from unknown browsers. The database itself
+// counts those of the year, since there can be as many rows as accounts. That count can include
+// entries older than a year, if their row changed within the year.
 func wrongCodes(ctx context.Context, q db.Querier, now time.Time) (lastDay, lastYear int, err error) {
 	err = db.One(ctx, q, `SELECT COALESCE(SUM(LENGTH(times)), 0) FROM ledger WHERE bucket = $1 AND changed_at > $2 AND LENGTH(times) > 0`,
 		[]any{string(CodeUnknownDevice), db.At{Time: now.Add(-year)}}, &lastYear)
@@ -94,8 +95,8 @@ func wrongCodes(ctx context.Context, q db.Querier, now time.Time) (lastDay, last
 	return lastDay, lastYear / entryBytes, err
 }
 
-// Refresh reads the state that was last measured and returns it. If it can't be read, the
-// state on this node stays.
+// Refresh reads the state that [Ledger.Measure] last stored and reports whether the instance is
+// hot. If Refresh can't read the state, [Ledger.IsHot] keeps its result.
 func (l *Ledger) Refresh(ctx context.Context) (bool, error) {
 	row, _, err := readRow(ctx, l.db.Reader(), instanceKey)
 	if err != nil {
@@ -105,8 +106,9 @@ func (l *Ledger) Refresh(ctx context.Context) (bool, error) {
 	return len(row) > 0, nil
 }
 
-// MarkRestored records that the database was restored from a backup and lacks the tries since
-// then. For a day unknown browsers need two codes in a row, as in a hot instance (F13).
+// MarkRestored records that the database was restored from a backup, so that it lacks the tries
+// since the backup. For a day, unknown browsers then need two codes in a row, as in a hot
+// instance (F13).
 func MarkRestored(ctx context.Context, tx *db.Tx, now time.Time) error {
 	key := Key{Bucket: restored}
 	row, version, err := readRow(ctx, tx, key)
@@ -120,8 +122,8 @@ func MarkRestored(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return err
 }
 
-// isRecentlyRestored reports whether [MarkRestored] was called within a day. It reads the row each
-// time, because a cache would be empty just after the restore.
+// isRecentlyRestored reports whether [MarkRestored] was called within the last day. It reads the
+// row each time, since a cache would be empty just after the restore.
 func isRecentlyRestored(ctx context.Context, q db.Querier, now time.Time) (bool, error) {
 	row, _, err := readRow(ctx, q, Key{Bucket: restored})
 	return decide(now, row, rules[restored], question{units: 1}).Answer != Allow, err

@@ -17,7 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// reserveTries limits how often a reservation is retried after a concurrent request changed
+// reserveTries is how often a reservation is tried at most, if concurrent requests keep changing
 // the same row.
 const reserveTries = 8
 
@@ -26,8 +26,8 @@ var ErrBusy = errors.New("ledger row is contended")
 
 // Key identifies a row of the ledger.
 type Key struct {
-	// Account is the account's id, never what was typed (R5). For names that don't exist the
-	// caller derives an id from the name. It is empty for a prefix.
+	// Account is the account's id, never what was typed (R5). If no account has the typed name,
+	// the caller derives an id from the name. Account is empty for a prefix.
 	Account string
 	Bucket  Bucket
 	// Subject is the known browser or the address prefix, if the bucket has one.
@@ -38,18 +38,18 @@ type Key struct {
 type Try struct {
 	Key
 	Units       int       // what the try costs; at least 1
-	Tag         string    // what it belongs to: an attempt's id or, for a prefix, the account's
+	Tag         string    // what the try belongs to: an attempt's id or, for a prefix, the account's
 	PasswordSet time.Time // for [TwoCodes]: when the password was set
 }
 
-// Reservation is a try that was written to one or several rows before it was made. Unless it
-// is given back, the try counts as wrong, even after a crash.
+// Reservation is a try that was written to one or several rows before its credential is verified.
+// Unless the reservation is given back, the try counts as wrong, even after a crash.
 type Reservation struct {
 	rows []reservedRow
 	id   uint32
 }
 
-// reservedRow is a row as it was before the reservation, and its version after it.
+// reservedRow has a row's entries before the reservation and its version after the reservation.
 type reservedRow struct {
 	key     Key
 	before  []entry
@@ -89,8 +89,8 @@ func (l *Ledger) decideTry(ctx context.Context, q db.Querier, now time.Time, row
 	return v, nil
 }
 
-// Peek returns whether all of the tries would be allowed now. It only reads. Callers use it to
-// refuse a try before it enters the hashing queue.
+// Peek returns whether all of the tries would be allowed now, but doesn't reserve them. Callers use
+// it to refuse a try before it enters the hashing queue.
 func (l *Ledger) Peek(ctx context.Context, tries ...Try) (Verdict, error) {
 	for _, try := range tries {
 		row, _, err := readRow(ctx, l.db.Reader(), try.Key)
@@ -104,8 +104,8 @@ func (l *Ledger) Peek(ctx context.Context, tries ...Try) (Verdict, error) {
 	return Verdict{Answer: Allow}, nil
 }
 
-// MayLetIn reports whether letting a browser in helps the account's owner: unknown browsers can't
-// try passwords now, and one that is let in can.
+// MayLetIn reports whether letting a browser in would help the account's owner. It would if unknown
+// browsers can't try passwords now, but a browser that is let in can.
 func (l *Ledger) MayLetIn(ctx context.Context, q db.Querier, accountID string) (bool, error) {
 	shielded := map[string]bool{}
 	for _, subject := range []string{"", LetIn} {
@@ -126,16 +126,16 @@ func (l *Ledger) MayLetIn(ctx context.Context, q db.Querier, accountID string) (
 // errContended means that a concurrent request changed a row first.
 var errContended = errors.New("ledger row was changed by a concurrent request")
 
-// Reserve writes the tries to the ledger and commits, before a credential is verified (R3). It
-// writes all of them or none. The reservation is valid only with the answer [Allow]. After an
-// error the caller must not verify the credential (F2).
+// Reserve writes the tries to the ledger and commits them. Call it before the credential is
+// verified (R3). It writes all tries or none. The reservation is valid only if the answer is
+// [Allow]. After an error the caller must not verify the credential (F2).
 func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdict, error) {
 	return l.ReserveFunc(ctx, func(*db.Tx) ([]Try, error) { return tries, nil })
 }
 
-// ReserveFunc is [Ledger.Reserve] for the tries that find returns. find reads them in the same
-// transaction, and may run several times. If it returns an error, ReserveFunc returns that error
-// and reserves no tries.
+// ReserveFunc is like [Ledger.Reserve], for the tries that the function find returns. It calls find
+// in the transaction that reserves them, and may call it several times. If find returns an error,
+// ReserveFunc returns that error and reserves no tries.
 func (l *Ledger) ReserveFunc(ctx context.Context, find func(tx *db.Tx) ([]Try, error)) (Reservation, Verdict, error) {
 	var random [4]byte
 	rand.Read(random[:])
@@ -193,8 +193,8 @@ func (l *Ledger) reserve(ctx context.Context, tx *db.Tx, r *Reservation, tries [
 	return Verdict{Answer: Allow}, nil
 }
 
-// Spend writes a try that is never given back, in the caller's transaction. It is for limits
-// on changes. The caller must have locked the account's row.
+// Spend writes a try in the caller's transaction. The try is never given back: Spend is for
+// limits on changes. The caller must have locked the account's row.
 func (l *Ledger) Spend(ctx context.Context, tx *db.Tx, try Try) (Verdict, error) {
 	var r Reservation
 	verdict, err := l.reserve(ctx, tx, &r, []Try{try})
@@ -209,14 +209,14 @@ func (l *Ledger) Spend(ctx context.Context, tx *db.Tx, try Try) (Verdict, error)
 	return verdict, nil
 }
 
-// errRefused rolls back reservations in other rows.
+// errRefused rolls back the transaction, so that a refused try leaves no reservation in any row.
 var errRefused = errors.New("refused")
 
-// GiveBack removes a reservation in tx, because the try was right or was not compared. It leaves
+// GiveBack removes a reservation in tx. It is for a try that was right or was not verified. It keeps
 // all other entries, so that a success never refills a budget (R6).
 func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
 	for _, one := range r.rows {
-		// First try the common case: the row hasn't changed since.
+		// First assume the common case: the row hasn't changed since the reservation.
 		given, err := writeRow(ctx, tx, one.key, one.before, one.version, time.Time{})
 		if err == nil && !given {
 			err = editRow(ctx, tx, one.key, func(row []entry) []entry {
@@ -230,8 +230,8 @@ func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
 	return nil
 }
 
-// GiveBack is the function [GiveBack] in a transaction of its own, for a try that ends without
-// another change.
+// GiveBack calls the function [GiveBack] in a transaction of its own. It is for a try that ends
+// without another change.
 func (l *Ledger) GiveBack(ctx context.Context, r Reservation) error {
 	return l.db.Write(ctx, func(tx *db.Tx) error { return GiveBack(ctx, tx, r) })
 }
@@ -239,13 +239,13 @@ func (l *Ledger) GiveBack(ctx context.Context, r Reservation) error {
 // codeBuckets are the buckets that count wrong codes.
 var codeBuckets = []any{string(CodeUnknownDevice), string(CodeKnownDevice), string(TwoCodes)}
 
-// codeRow is a row of such a bucket.
+// codeRow is a row of a bucket in codeBuckets.
 type codeRow struct {
 	Key
 	row []entry
 }
 
-// codeRows returns the account's rows of codeBuckets that have entries, for all browsers.
+// codeRows returns the account's rows of codeBuckets for all browsers, except empty rows.
 func codeRows(ctx context.Context, q db.Querier, accountID string) ([]codeRow, error) {
 	return db.All(ctx, q, `SELECT bucket, subject, times FROM ledger
 		WHERE account_id = $1 AND bucket IN ($2, $3, $4) AND LENGTH(times) > 0 ORDER BY bucket, subject`, append([]any{accountID}, codeBuckets...), func(scan db.Scan) (r codeRow, err error) {
@@ -258,8 +258,8 @@ func codeRows(ctx context.Context, q db.Querier, accountID string) ([]codeRow, e
 	})
 }
 
-// MarkOwned records that the attempt became a session, so its wrong codes were the owner's. They
-// still count against guessing.
+// MarkOwned records that the attempt became a session, so that its wrong codes were the owner's.
+// Those codes still count against guessing.
 func MarkOwned(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
 	rows, err := codeRows(ctx, tx, accountID)
 	if err != nil {
@@ -283,8 +283,8 @@ func MarkOwned(ctx context.Context, tx *db.Tx, accountID, attemptID string) erro
 	return nil
 }
 
-// Suspect returns what the account's wrong codes say about its password. Codes from known
-// browsers count too, since a thief may have copied a cookie.
+// Suspect returns what the account's wrong codes say about whether its password is stolen. Codes
+// from known browsers count too, since a thief may have copied a cookie.
 func (l *Ledger) Suspect(ctx context.Context, q db.Querier, accountID string, passwordSet time.Time) (Suspicion, error) {
 	all, err := codeRows(ctx, q, accountID)
 	if err != nil {
@@ -297,7 +297,7 @@ func (l *Ledger) Suspect(ctx context.Context, q db.Querier, accountID string, pa
 	return suspicion(l.clock(), passwordSet, rows...), nil
 }
 
-// editRow changes an existing row.
+// editRow replaces the entries of an existing row by what the function change returns for them.
 func editRow(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry) error {
 	for range reserveTries {
 		row, version, err := readForUpdate(ctx, tx, key)
@@ -317,14 +317,14 @@ func editRow(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []ent
 	return ErrBusy
 }
 
-// Probe writes to the ledger as a try does and removes what it wrote. It fails if tries can't
-// be written, for example on a full or read-only disk.
+// Probe returns an error if tries can't be written, for example on a full or read-only disk. It
+// writes to the ledger as a try does and removes what it wrote.
 func Probe(ctx context.Context, d *db.DB) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		key := Key{Bucket: "probe"}
 		_, err := writeRow(ctx, tx, key, nil, 0, time.UnixMilli(0))
 		if err == nil {
-			// Delete this row only: the other rows without an account are those of prefixes.
+			// The bucket is a condition too, since the rows of prefixes have no account either.
 			_, err = db.Exec(ctx, tx, `DELETE FROM ledger WHERE account_id = $1 AND bucket = $2`, key.Account, string(key.Bucket))
 		}
 		if err != nil {
@@ -343,8 +343,8 @@ func RemoveAccount(ctx context.Context, tx *db.Tx, accountID string) error {
 // Expire deletes rows whose entries no rule needs any more. Each bucket has at most 2¹⁶ rows of
 // names that don't exist.
 func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
-	// No index leads to these rows: every try would have to change it. One statement for all
-	// buckets reads the table once.
+	// There is no index by changed_at, since every try would have to update it. So one statement
+	// for all buckets reads the table once.
 	var (
 		conditions []string
 		args       []any
@@ -359,10 +359,10 @@ func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return nil
 }
 
-// ClampTimes sets the times of tries that are after latest to latest; a clock that was ahead
-// wrote them. The tries still count, but don't change when a window ends. It logs a row that
-// can't be read and leaves it unchanged; such a row refuses all tries anyway. It locks rows in
-// the order in which [Ledger.Reserve] locks those of an account.
+// ClampTimes sets times of tries after latest, which come from a clock that was ahead, to latest.
+// The tries still count, but no longer make a window end later. ClampTimes logs a row that it
+// can't read and leaves it unchanged; such a row refuses all tries anyway. ClampTimes locks an
+// account's rows in the same order as [Ledger.Reserve].
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	type keyed struct {
 		Key

@@ -9,8 +9,8 @@ const (
 	prefixBits6Wide = 48
 )
 
-// PrefixOf returns the network of addr as text: its IPv4 /24 or IPv6 /56. An IPv4 address
-// mapped into IPv6 counts as IPv4. For an invalid address it returns "".
+// PrefixOf returns the network of addr, its IPv4 /24 or IPv6 /56, as text. An IPv4-mapped IPv6
+// address counts as IPv4. For an invalid address, PrefixOf returns "".
 func PrefixOf(addr netip.Addr) string {
 	addr = addr.Unmap()
 	if addr.Is4() {
@@ -19,7 +19,7 @@ func PrefixOf(addr netip.Addr) string {
 	return network(addr, prefixBits6)
 }
 
-// WidePrefixOf returns the IPv6 /48 or IPv4 /24 of addr, as [PrefixOf] does.
+// WidePrefixOf is like [PrefixOf] but returns the /48 of an IPv6 address.
 func WidePrefixOf(addr netip.Addr) string {
 	addr = addr.Unmap()
 	if addr.Is4() {
@@ -36,8 +36,8 @@ func network(addr netip.Addr, bits int) string {
 	return p.String()
 }
 
-// PrefixTries returns the tries that a failure of accountID from addr counts as for its
-// networks, in addition to the account's own.
+// PrefixTries returns the tries to reserve for the networks of addr, in addition to the try for
+// the account accountID itself.
 func PrefixTries(addr netip.Addr, accountID string) []Try {
 	if !addr.IsValid() {
 		return nil

@@ -9,49 +9,49 @@ import (
 )
 
 const (
-	// maxWaiting limits the hashes that wait for a slot. With 50 ms a hash and two slots the
-	// last one waits under two seconds. Further requests are refused at once (attack 25).
+	// maxWaiting limits the hashes that wait for a slot. More are refused at once (attack 25).
+	// If a hash takes 50 ms and there are two slots, the last one waits less than two seconds.
 	maxWaiting = 64
 
-	// placesPerKind places are reserved for known browsers, and as many for unknown ones, so
-	// that a flood of one kind doesn't shut out the other.
+	// placesPerKind is how many of the maxWaiting places are reserved for known browsers, and
+	// how many for unknown ones, so that a flood of one kind doesn't shut out the other.
 	placesPerKind = maxWaiting / 4
 
-	// maxPerBrowser limits the waiting hashes of an account for one known browser or one
-	// network. One person's tabs need fewer, and more would shut out other people.
+	// maxPerBrowser limits the waiting hashes for an account from one known browser or from
+	// one network. One person's tabs need fewer, and more would shut out other people.
 	maxPerBrowser = 4
 
-	// maxPerAccount limits the waiting hashes of all known browsers of an account. From
-	// maxPerBrowser on, only a browser without a waiting hash may add one. So one browser
-	// can't shut out the account's others, nor one account the others.
+	// maxPerAccount limits the waiting hashes for an account from all its known browsers. When
+	// maxPerBrowser of them wait, only a browser without a waiting hash can add one. So a
+	// browser can't shut out other browsers of the account, nor an account other accounts.
 	maxPerAccount = 2 * maxPerBrowser
 
-	// maxKnownInARow is how many hashes of known browsers start before one of an unknown
-	// browser, while both kinds wait.
+	// maxKnownInARow is how many hashes of known browsers start for each one of an unknown
+	// browser while both kinds wait.
 	maxKnownInARow = 3
 
-	// paceMatches limits the right passwords of one account within paceWithin from one known
-	// browser or network: eight a minute on average, and enough for all tabs of a browser at
-	// once. Wrong passwords don't count here, since the ledger counts them, and a stranger must
-	// not use up the owner's limit.
+	// paceMatches limits the right passwords for one account within paceWithin from one known
+	// browser or network. That is eight a minute on average, and enough for all tabs of a
+	// browser at once. Wrong passwords don't count here: the ledger counts them, and with them
+	// a stranger could use up the owner's limit.
 	paceMatches = 240
 	paceWithin  = 30 * time.Minute
 
-	// pacePerAccount limits the matches from all known browsers of an account together, and
-	// separately from all unknown ones. Without it, a user could exceed the limit by making more
-	// known browsers, which each sign-in can do, and each sign-in writes events.
+	// pacePerAccount limits the matches for an account from all its known browsers together, and
+	// separately those from all unknown browsers. Without it, a user could avoid paceMatches,
+	// since each sign-in can make a new known browser. Each sign-in writes events.
 	pacePerAccount = 360
 
-	// paceForEach is the number of passwords that may match from each browser or network even
-	// when the account has reached pacePerAccount, so that other browsers can't shut it out.
+	// paceForEach is how many passwords can match from each browser or network even when the
+	// account has reached pacePerAccount, so that other browsers can't shut this one out.
 	paceForEach = 10
 )
 
 // ErrQueueFull means that too many hashes are waiting. Callers answer 503 with Retry-After.
 var ErrQueueFull = errors.New("hashing queue is full")
 
-// PaceError means that too many passwords of the account matched from the same browser or
-// network within the last half hour.
+// PaceError means that too many right passwords were submitted for the account within the last
+// half hour, from the same browser or network or from all together.
 type PaceError struct{ RetryAfter time.Duration }
 
 func (e *PaceError) Error() string {
@@ -61,12 +61,12 @@ func (e *PaceError) Error() string {
 // Place describes what a hash is for and where the request came from.
 type Place struct {
 	Account string // id of the account; empty for a hash without an account, which has no pace
-	Known   bool   // from a known browser of the account, or a session
+	Known   bool   // the request came from a known browser of the account, or in a session
 	Browser string // id of the known browser, or network of an unknown one
 }
 
-// names returns the two names by which slots are shared out in round-robin order: first among
-// the outer names, then among the inner names of one outer name.
+// names returns the two names by which a lane shares slots in turn: first among the outer
+// names, then among the inner names of one outer name.
 func (p Place) names() (outer, inner string) {
 	if p.Known {
 		return p.Account, p.Browser
@@ -74,12 +74,12 @@ func (p Place) names() (outer, inner string) {
 	return p.Browser, p.Account
 }
 
-// Queue limits the password hashes that run at once, each of which uses 19 MiB and a core, and
-// those that wait. An account has at most one running hash of known browsers and one of unknown
-// ones. While both kinds wait, three hashes of known browsers start for each one of an unknown
-// browser. Accounts take turns among the known browsers, and so do the browsers of one account.
-// Networks take turns among the unknown browsers, and so do the accounts of one network. A Queue
-// is safe for concurrent use.
+// Queue limits how many password hashes run at once, since each uses 19 MiB and a core, and how
+// many wait. An account has at most one running hash of known browsers and one of unknown ones.
+// While both kinds wait, three hashes of known browsers start for each one of an unknown browser.
+// Among the known browsers, accounts take turns, and so do the browsers of one account. Among the
+// unknown browsers, networks take turns, and so do the accounts of one network. A Queue is safe
+// for concurrent use.
 type Queue struct {
 	clock func() time.Time
 
@@ -91,7 +91,8 @@ type Queue struct {
 	swept          time.Time               // when old entries of matched were last deleted
 }
 
-// paceKey is the key of a pace: a place, or all places of one kind of an account.
+// paceKey identifies what a limit on matches counts: one place, or all known or all unknown
+// browsers of an account.
 type paceKey struct {
 	Place
 	all bool
@@ -100,14 +101,14 @@ type paceKey struct {
 // waiter is a request in one of the lanes.
 type waiter struct {
 	Place
-	ready chan struct{} // closed when it gets a slot
+	ready chan struct{} // closed when the waiter gets a slot
 }
 
 // lane holds the waiters of one kind in the order of their arrival.
 type lane struct {
 	waiters []*waiter
 	running map[string]bool   // accounts with a running hash
-	order   map[[2]string]int // position in the round of each name that has waiters
+	order   map[[2]string]int // for each name that has waiters, its position in the round
 	last    int               // the highest position so far
 }
 
@@ -151,12 +152,12 @@ func (l *lane) next() *waiter {
 	return first
 }
 
-// isBefore reports whether the waiter a starts before the waiter b by their positions. It is false
-// for equal positions.
-func (l *lane) isBefore(a, b *waiter) bool {
-	for i, key := range a.keys() {
-		if other := b.keys()[i]; l.order[key] != l.order[other] {
-			return l.order[key] < l.order[other]
+// isBefore reports whether w starts before other according to their positions. It returns false
+// if the positions are equal.
+func (l *lane) isBefore(w, other *waiter) bool {
+	for i, key := range w.keys() {
+		if theirs := other.keys()[i]; l.order[key] != l.order[theirs] {
+			return l.order[key] < l.order[theirs]
 		}
 	}
 	return false
@@ -178,8 +179,8 @@ func (l *lane) markRunning(p Place) {
 	}
 }
 
-// isFull reports whether p can't wait in the lane, because too many wait in total, for the
-// same browser or network, or for the same account in known browsers.
+// isFull reports whether p can't wait in the lane because too many wait already: in all, from the
+// same browser or network, or from known browsers of the same account.
 func (l *lane) isFull(p Place) bool {
 	ofBrowser, ofAccount := 0, 0
 	for _, w := range l.waiters {
@@ -194,15 +195,15 @@ func (l *lane) isFull(p Place) bool {
 		ofAccount >= maxPerAccount || ofAccount >= maxPerBrowser && ofBrowser > 0
 }
 
-// NewQueue returns a queue with that many slots, which should be the number of cores.
+// NewQueue returns a queue with the given number of slots, which should be the number of cores.
 func NewQueue(slots int, clock func() time.Time) *Queue {
 	return &Queue{clock: clock, free: slots, known: newLane(), unknown: newLane(), matched: map[paceKey][]time.Time{}}
 }
 
-// Acquire waits for a slot and returns the function that frees it. The argument of that function
-// says whether the password or code matched or was set, which counts for [paceMatches]. Acquire
-// returns a [*PaceError] if too many matched, [ErrQueueFull] at once if too many wait, and the
-// context's error if ctx ends first.
+// Acquire waits for a slot and returns the function release, which frees the slot. The caller
+// tells release whether the password or code matched or was set, which counts for paceMatches.
+// Acquire returns a [*PaceError] if too many matched, [ErrQueueFull] if too many wait, and the
+// error of ctx if ctx ends before there is a slot.
 func (q *Queue) Acquire(ctx context.Context, p Place) (release func(matched bool), err error) {
 	w := &waiter{Place: p, ready: make(chan struct{})}
 	if err := q.enqueue(w); err != nil {
@@ -226,17 +227,18 @@ func (q *Queue) Acquire(ctx context.Context, p Place) (release func(matched bool
 		q.release(p)
 	default:
 		q.lane(p).remove(w)
-		q.dispatch() // w may have been ahead of a waiter that can start
+		q.dispatch() // a waiter that w was ahead of may be able to start now
 	}
 	return nil, ctx.Err()
 }
 
-// enqueue adds w to the queue or returns why it can't. If a slot is free, w gets it at once.
+// enqueue adds w to the queue, or returns an error that says why it can't. If a slot is free and
+// the account has no running hash of this kind, w gets the slot at once.
 func (q *Queue) enqueue(w *waiter) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l, n := q.lane(w.Place), len(q.known.waiters)+len(q.unknown.waiters)
-	if q.free == 0 || l.running[w.Account] { // otherwise w starts at once, as no waiter can
+	if q.free == 0 || l.running[w.Account] { // otherwise w starts at once: no other waiter can start
 		if n >= maxWaiting || l.isFull(w.Place) {
 			return ErrQueueFull
 		}
@@ -249,24 +251,24 @@ func (q *Queue) enqueue(w *waiter) error {
 	return nil
 }
 
-// paceKeys returns the keys of the paces that p counts for: its own, and that of all places of
-// the account and kind.
+// paceKeys returns the keys under which matches of p count: its own, and that of all known or all
+// unknown browsers of the account.
 func (p Place) paceKeys() (own, all paceKey) {
 	return paceKey{Place: p}, paceKey{Place: Place{Account: p.Account, Known: p.Known}, all: true}
 }
 
-// isOld reports whether a match at that time no longer counts at now.
+// isOld reports whether a match at the time at no longer counts at the time now.
 func isOld(at, now time.Time) bool { return now.Sub(at) >= paceWithin || at.After(now) }
 
-// checkPace returns a [*PaceError] if p must wait before it hashes another password, or nil. It
-// doesn't count p.
+// checkPace returns a [*PaceError] if too many passwords have matched for p to hash one more
+// now, and nil otherwise. It counts no match.
 func (q *Queue) checkPace(p Place) error {
 	if p.Account == "" {
 		return nil
 	}
 	now := q.clock()
-	recent := func(of paceKey) []time.Time {
-		return slices.DeleteFunc(slices.Clone(q.matched[of]), func(at time.Time) bool { return isOld(at, now) })
+	recent := func(key paceKey) []time.Time {
+		return slices.DeleteFunc(slices.Clone(q.matched[key]), func(at time.Time) bool { return isOld(at, now) })
 	}
 	own, all := p.paceKeys()
 	inBrowser, inAll := recent(own), recent(all)

@@ -11,13 +11,13 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// maxEntries limits the size of a row. After [prune], rules without a pace never need more
-// entries, and rules with a pace need only the newest.
+// maxEntries limits the number of entries in a row. After [prune], a rule without a pace never
+// needs more entries, and a rule with a pace needs only the newest.
 const maxEntries = 256
 
-// prune returns the row without entries that no window of the rule covers, and without the
-// oldest past maxEntries. If accounts are counted over a longer window than tries, only the
-// newest entry of each account is kept for that.
+// prune returns the row without the entries that the rule no longer needs: those outside all its
+// windows, and the oldest ones of more than maxEntries. If the window of the limit on accounts is
+// the longest, prune keeps for it only the newest entry of each account.
 func prune(now time.Time, row []entry, r rule) []entry {
 	tries := r
 	tries.accounts = limit{}
@@ -44,8 +44,8 @@ func readRow(ctx context.Context, q db.Querier, key Key) ([]entry, int64, error)
 	return queryRow(ctx, q, key, selectRow)
 }
 
-// readForUpdate reads and locks a row that is about to be written. Without the lock, users behind
-// one address would keep losing the version check to each other.
+// readForUpdate reads a row that is about to be written, and locks it. Without the lock,
+// concurrent requests of users behind one address would keep failing the version check.
 func readForUpdate(ctx context.Context, tx *db.Tx, key Key) ([]entry, int64, error) {
 	return queryRow(ctx, tx, key, selectRow+` FOR NO KEY UPDATE`)
 }
@@ -72,8 +72,9 @@ func queryRow(ctx context.Context, q db.Querier, key Key, query string) ([]entry
 	return row, version, nil
 }
 
-// writeRow stores row if its version is still the given one, and reports whether it did. changed_at
-// becomes now, the time of the newest entry; if now is zero, changed_at stays.
+// writeRow stores row if its version in the database is still the given one, and reports whether it
+// did. It sets changed_at to the parameter now, the time of the newest entry. If now is zero,
+// changed_at stays as it is.
 func writeRow(ctx context.Context, tx *db.Tx, key Key, row []entry, version int64, now time.Time) (bool, error) {
 	var (
 		n   int64
@@ -94,7 +95,7 @@ func writeRow(ctx context.Context, tx *db.Tx, key Key, row []entry, version int6
 	return n == 1, err
 }
 
-// hashTag returns a hash of an id that is long enough to tell tries apart.
+// hashTag returns a hash of an id. The hash is long enough to tell apart the tags of tries.
 func hashTag(id string) uint64 {
 	if id == "" {
 		return 0

@@ -2,12 +2,12 @@ package throttle
 
 import "time"
 
-// How many wrong codes after a right password are a sign that another person has the password.
+// Wrong codes after a right password are a sign that another person has the password.
 const (
-	// noticeCodes is the number from which on the owner is notified.
+	// noticeCodes is the number of wrong codes after which the owner is notified.
 	noticeCodes = 3
-	// suspectCodes is the number within [SuspectWithin] from which on the password must be
-	// changed (SP 800-63B: "evidence of compromise").
+	// suspectCodes is the number of wrong codes within [SuspectWithin] after which the password
+	// must be changed (SP 800-63B: "evidence of compromise").
 	suspectCodes = 5
 	// SuspectWithin is how long a wrong code counts as such a sign.
 	SuspectWithin = 30 * day
@@ -15,12 +15,12 @@ const (
 
 // Suspicion is what the wrong codes of an account say about its password.
 type Suspicion struct {
-	Codes   int  // wrong codes in 30 days, since the password was set, of attempts that became no session
+	Codes   int  // wrong codes within 30 days, since the password was set, of attempts that became no session
 	Notice  bool // the owner should be notified
 	Suspect bool // the password must be changed
 }
 
-// suspicion evaluates the entries of the code buckets. It is pure.
+// suspicion evaluates rows, the entries of the buckets that count wrong codes. It is pure.
 func suspicion(now, passwordSet time.Time, rows ...[]entry) Suspicion {
 	var s Suspicion
 	for _, row := range rows {

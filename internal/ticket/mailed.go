@@ -10,13 +10,13 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// place binds a ticket's data to its row, its kind and its account.
+// place returns the place to which a ticket's data is bound: its row, its kind and its account.
 func (t Ticket) place() secret.Place {
 	return secret.Place{Table: "tickets", Column: "data", Row: hex.EncodeToString(t.hash) + "/" + string(t.Kind) + "/" + t.AccountID}
 }
 
-// IsMailed reports whether the link was stored by [Mail]. The data of an [Invitation], an [Enroll]
-// and a [LetIn] is then the address that the mail went to.
+// IsMailed reports whether [Mail] stored the link. The data of a mailed [Invitation], [Enroll] or
+// [LetIn] is the address that the mail went to.
 func (t Ticket) IsMailed() bool { return len(t.sealed) > 0 }
 
 // Data returns what [Mail] stored with the ticket, or nil if it stored no data.
@@ -31,10 +31,11 @@ func (t Ticket) Data(ring *secret.Ring) ([]byte, error) {
 	return data, nil
 }
 
-// Mail stores a link whose token the caller has made and stored in a message before, and reports
-// whether the link is new. It takes Kind, AccountID, ExpiresAt and Browser from t. Each try to
-// send the mail calls Mail: if the link exists and is unused, only its end changes. Other links
-// of the account stay valid, so that a request by a stranger doesn't end the owner's link.
+// Mail stores a link that is about to be mailed, and reports whether the link is new. The caller
+// has made its token and stored the token in a message. Mail takes Kind, AccountID, ExpiresAt and
+// Browser from t. Each try to send the mail calls Mail again: if the link exists and is unused, Mail
+// changes only its end. Other links of the account stay valid, so that a request by a stranger
+// doesn't end the owner's link.
 func Mail(ctx context.Context, tx *db.Tx, ring *secret.Ring, t Ticket, token secret.Text, data []byte, now time.Time) (bool, error) {
 	t.hash = secret.Hash(token.Reveal())
 	n, err := db.Exec(ctx, tx, `
@@ -50,12 +51,13 @@ func Mail(ctx context.Context, tx *db.Tx, ring *secret.Ring, t Ticket, token sec
 	return n == 1, nil
 }
 
-// maxCodes is how many codes may be typed for an [Unlock]. It allows for slips, and a code has 40
-// bits.
+// maxCodes is how many typed codes are compared for an [Unlock]. It leaves room for typing errors,
+// and is safe, since a code has 40 bits.
 const maxCodes = 3
 
-// TryCode counts a typed code against each valid [Unlock] that the browser asked for, and returns
-// the links with whose codes it may be compared. The caller commits before it compares.
+// TryCode counts a typed code as a try for each valid [Unlock] that the browser asked for. It returns
+// the links that have tries left, with whose codes the caller compares the typed code. The caller
+// must commit before it compares.
 func TryCode(ctx context.Context, tx *db.Tx, browser []byte, now time.Time) ([]Ticket, error) {
 	all, err := db.All(ctx, tx, `
 		UPDATE tickets SET tries = tries + 1
@@ -73,7 +75,7 @@ func TryCode(ctx context.Context, tx *db.Tx, browser []byte, now time.Time) ([]T
 	return all, nil
 }
 
-// Exists reports whether the account has a valid link of a kind.
+// Exists reports whether the account has a valid link of the given kind.
 func Exists(ctx context.Context, q db.Querier, kind Kind, accountID string, now time.Time) (bool, error) {
 	var some bool
 	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM tickets WHERE kind = $1 AND account_id = $2 AND used_at IS NULL AND expires_at > $3)`,
@@ -94,9 +96,9 @@ func Holds(ctx context.Context, q db.Querier, token secret.Text) (bool, error) {
 	return some, nil
 }
 
-// Sealed returns the sealed data of tickets in the order of their ids, starting after the given
-// one: at most [secret.SealedBatch], so that the result is empty after the last one. An id is the
-// hash of a token in hexadecimal digits.
+// Sealed returns the sealed data of at most [secret.SealedBatch] tickets, in the order of their ids
+// and beginning after the id after. The result is empty if there are no more. An id is the hash of
+// a token in hexadecimal digits.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	from, err := hex.DecodeString(after)
 	if err != nil {
@@ -111,9 +113,9 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	})
 }
 
-// Reseal replaces the sealed bytes of a ticket's data by resealed, which is the same data sealed
-// under another key. If the row changed since old was read, it stays as it is and Reseal reports
-// false.
+// Reseal replaces the sealed bytes of a ticket's data by the bytes resealed, which are the same data
+// sealed under another key. If the row has changed since old was read, Reseal leaves it unchanged
+// and returns false.
 func Reseal(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) (bool, error) {
 	hash, err := hex.DecodeString(old.ID)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package ticket issues one-time links and redeems them: the setup link of the first account,
+// Package ticket issues and redeems one-time links: the setup link of the first account,
 // invitations, the link of a reset, the link with which an owner makes another browser known, and
-// mailed links (mailed.go). It owns the table tickets, which holds only the SHA-256 of a link's
-// token. Reading a ticket doesn't redeem it; of several concurrent requests one redeems it. The
-// callers decide what a redeemed link permits.
+// mailed links (mailed.go). It owns the table tickets, which has only the SHA-256 of a link's
+// token. Reading a ticket doesn't redeem it. If several requests redeem a ticket concurrently, only
+// one succeeds. The callers decide what a redeemed link permits.
 package ticket
 
 import (
@@ -26,9 +26,9 @@ const (
 	Enroll     Kind = "enroll"     // opens the wizard of an account that an operator reset
 	LetIn      Kind = "let_in"     // makes a browser known
 
-	// The following are mailed, and package recovery decides what they permit.
+	// The following are always mailed, and package recovery decides what they permit.
 	Reset       Kind = "reset"        // sets a new password
-	Unlock      Kind = "unlock"       // makes the browser that asked known
+	Unlock      Kind = "unlock"       // makes the browser that asked for it known
 	VerifyEmail Kind = "verify_email" // confirms an address
 	UndoEmail   Kind = "undo_email"   // restores the former address
 )
@@ -36,9 +36,9 @@ const (
 // kinds are all kinds.
 var kinds = []Kind{Setup, Invitation, Enroll, LetIn, Reset, Unlock, VerifyEmail, UndoEmail}
 
-// Life returns how long a link of this kind is valid if it isn't mailed. Fifteen minutes suffice
-// to walk to a browser, and are too short for a thief who finds the link in an old log. An
-// invitation must survive a weekend.
+// Life returns how long a link of this kind is valid if it isn't mailed. Fifteen minutes are enough
+// to walk to a browser, but not for a thief who finds the link in an old log. An invitation must
+// last over a weekend.
 func (k Kind) Life() time.Duration {
 	if k == Invitation {
 		return 72 * time.Hour
@@ -46,17 +46,17 @@ func (k Kind) Life() time.Duration {
 	return MinLife
 }
 
-// Limits for the life of a link that its issuer chooses.
+// Limits for the life of a link if the issuer chooses it.
 const (
 	// MinLife is enough for a user who is on the phone with an operator.
 	MinLife = 15 * time.Minute
 
-	// MaxLife is enough for a link in a letter or in a mail that is read after a holiday. An
-	// unused link must not stay valid for longer in a mailbox that others may open.
+	// MaxLife is enough for a link in a letter, or in a mail that is read after a holiday. An
+	// unused link must not be valid for longer, since others may get to see the mailbox.
 	MaxLife = 7 * 24 * time.Hour
 )
 
-// ErrLife means that the chosen life of a link is outside these limits.
+// ErrLife means that the chosen life of a link is not between [MinLife] and [MaxLife].
 var ErrLife = errors.New("a link may work from 15 minutes to 7 days")
 
 // ErrInvalid means that the link was redeemed, has expired, or never existed.
@@ -74,15 +74,15 @@ type Ticket struct {
 	sealed  []byte // see [Ticket.Data]
 }
 
-// Issue stores a new link and returns its token. Unused links of the same kind for the
-// same account become invalid. accountID is empty for [Setup]; those links stay valid
-// side by side, since each node prints one.
+// Issue stores a new link and returns its token. Earlier links of the same kind for the same
+// account become invalid. accountID is empty for [Setup]. Several setup links can be valid at
+// once, since each node prints one.
 func Issue(ctx context.Context, tx *db.Tx, kind Kind, accountID string, now time.Time) (secret.Text, error) {
 	return IssueUntil(ctx, tx, Ticket{Kind: kind, AccountID: accountID, ExpiresAt: now.Add(kind.Life())}, now)
 }
 
-// IssueUntil is [Issue] with an end that the caller chooses. It returns [ErrLife] if the end is
-// nearer than [MinLife] or farther than [MaxLife].
+// IssueUntil is like [Issue], but the link expires at t.ExpiresAt. It returns [ErrLife] if that is
+// earlier than [MinLife] or later than [MaxLife] from now.
 func IssueUntil(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) (secret.Text, error) {
 	if life := t.ExpiresAt.Sub(now); life < MinLife || life > MaxLife {
 		return secret.Text{}, ErrLife
@@ -112,7 +112,7 @@ func Revoke(ctx context.Context, tx *db.Tx, kind Kind, accountID string) (int, e
 	return int(n), nil
 }
 
-// Invitations returns when the invitations of accounts expire, by account id, in one
+// Invitations returns when the valid invitations expire, by account id. It reads them with one
 // statement.
 func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]time.Time, error) {
 	type invitation struct {
@@ -133,8 +133,8 @@ func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]t
 	return until, nil
 }
 
-// ByToken returns the valid ticket with this token, or [ErrInvalid]. Reading doesn't
-// redeem it, since mail scanners and previews open links too.
+// ByToken returns the valid ticket with this token, or [ErrInvalid]. It doesn't redeem the
+// ticket, since mail scanners and previews open links too.
 func ByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {
 	t := Ticket{hash: secret.Hash(token)}
 	var expires, used db.At
@@ -155,11 +155,11 @@ func ByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ti
 	return t, nil
 }
 
-// Redeem uses the ticket up. Redeeming a [Setup] uses up all other tickets of that kind. Of several
-// concurrent callers one succeeds; the others get [ErrInvalid].
+// Redeem uses the ticket up. If it is a [Setup], Redeem uses up all other tickets of that kind too.
+// If several callers redeem a ticket concurrently, one succeeds and the others get [ErrInvalid].
 func Redeem(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
-	// Two setup links must not create two accounts. Each updates the other's row, so that
-	// the second transaction waits for the first.
+	// Two setup links must not create two accounts. So redeeming one updates the rows of both,
+	// and the second transaction waits for the first.
 	where, key := `token_hash = $1`, any(t.hash)
 	if t.Kind == Setup {
 		where, key = `kind = $1`, string(Setup)
@@ -181,22 +181,22 @@ func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return err
 }
 
-// Purge deletes all links, after the database was restored from a backup: some of
-// them may have been redeemed since it was made (F13).
+// Purge deletes all links. It is for a database that was restored from a backup: some of its
+// links may have been redeemed after the backup was made (F13).
 func Purge(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets`)
 	return err
 }
 
-// RevokeFuture deletes links that a clock which was ahead dated after latest: they would
-// be valid for too long.
+// RevokeFuture deletes links with a time of issue after latest, which come from a clock that was
+// ahead. They would be valid for too long.
 func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE created_at > $1`, db.At{Time: latest})
 	return err
 }
 
-// Invited returns the ids of up to n accounts with an invitation that works at now, in order and
-// starting after the given id.
+// Invited returns the ids of up to n accounts that have a valid invitation, in order and beginning
+// after the id after.
 func Invited(ctx context.Context, q db.Querier, after string, now time.Time, n int) ([]string, error) {
 	all, err := db.All(ctx, q, `
 		SELECT account_id FROM tickets

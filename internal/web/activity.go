@@ -13,7 +13,7 @@ import (
 const activityPageSize = 30
 
 func (s sessions) getActivity(req *page.Request) error {
-	// One more event than fits shows whether there is an older page.
+	// Read one more event than fits on the page, to know whether there is an older page.
 	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, page.ParseCursor(req.URL.Query().Get("before")), activityPageSize+1)
 	if err != nil {
 		return err
@@ -35,7 +35,7 @@ func (s sessions) getActivity(req *page.Request) error {
 			text = locale.Say("activity.repeated", "what", text, "n", run.tries)
 		}
 		if e.Actor == audit.ByAdministrator {
-			e.Address, e.Browser = "", "" // the administrator's own
+			e.Address, e.Browser = "", "" // they are the administrator's, not the owner's
 		}
 		rows = append(rows, activityRow{
 			Text: text, At: e.At, Address: e.Address, Browser: req.BrowserName(e.Browser),
@@ -46,8 +46,8 @@ func (s sessions) getActivity(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "activity", &data)
 }
 
-// groupByDay returns the rows, newest first, by days in UTC. The script app.js groups them again,
-// by the days of the user's time zone, which the server doesn't know.
+// groupByDay groups the rows by days in UTC, newest first. The script app.js groups them again, by
+// days in the user's time zone, which the server doesn't know.
 func groupByDay(rows []activityRow) []activityDay {
 	var days []activityDay
 	for _, row := range rows {
@@ -61,21 +61,21 @@ func groupByDay(rows []activityRow) []activityDay {
 }
 
 // sameDay reports whether two times are on the same day in UTC.
-func sameDay(a, b time.Time) bool {
-	return a.UTC().Format(time.DateOnly) == b.UTC().Format(time.DateOnly)
+func sameDay(one, other time.Time) bool {
+	return one.UTC().Format(time.DateOnly) == other.UTC().Format(time.DateOnly)
 }
 
-// runTime is the maximum time between the first and the last try that one row shows.
+// runTime is the maximum time between the first and the last try of a run.
 const runTime = time.Hour
 
-// run is one event, or a series of failed tries from one browser.
+// run is what one row of the list shows: one event, or a series of failed tries from one browser.
 type run struct {
 	last  audit.Event // the newest event
 	tries int         // 1 for an event that isn't a try
 }
 
-// groupTries returns the events, newest first, with successive failed tries as one run. Events
-// that the server adds itself, such as a notice about wrong codes, don't end a run.
+// groupTries returns the events, newest first, as runs. Successive failed tries become one run, even
+// if events that the server itself adds, such as a notice about wrong codes, are between them.
 func groupTries(events []audit.Event) []run {
 	var all []run
 	open := -1 // index of the run that may continue

@@ -13,29 +13,29 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// After a sign-in, the browser returns to the address that it requested on a panel. A short
-// address is part of the URLs of the sign-in, escaped twice. A longer one is stored in a cookie
-// on the panel's host. One that doesn't fit into a cookie is stored in the browser's session
-// storage by a script. The URLs of the sign-in then contain backPath and the folder of the
-// address, which is enough to find the panel's demand.
+// After a sign-in, the browser returns to the address that it requested on a panel. The URLs of
+// the sign-in contain a short address itself, escaped twice. A longer address is stored in a
+// cookie on the panel's host. If it doesn't fit into a cookie, a script stores it in the browser's
+// session storage. For a stored address, the URLs of the sign-in contain backPath and the folder
+// of the address, which is enough to find the panel's demand.
 
 const (
-	// backPath, with a key after it, is the path that redirects to a stored address.
+	// backPath, followed by a key, is the path that redirects to the address stored under the key.
 	backPath = access.OwnPrefix + "back/"
 
 	// keptKey is the key of an address in the browser's session storage.
 	keptKey = "kept"
 
-	// backCookie stores an address. Its Path attribute contains its key, so that browsers
-	// send it with no other request, and each tab has its own.
+	// backCookie stores an address. Its Path attribute contains the address's key, so that
+	// browsers send it with no other request, and each tab has a cookie of its own.
 	backCookie = "sallyport-back"
 
-	// backCookieLife is the time within which the sign-in must end for the browser to return
-	// to a long address. A sign-in page may stay open overnight.
+	// backCookieLife is how long a long address is stored, so how long the sign-in can take.
+	// Users leave sign-in pages open overnight.
 	backCookieLife = 24 * time.Hour
 
-	// maxInAddress is the maximum length of an escaped address that is part of other URLs.
-	// Escaped again, it stays below the limit of login.CheckReturn.
+	// maxInAddress is the maximum length of an escaped address that the URLs of the sign-in
+	// contain. Escaped again, the address stays below the limit of login.CheckReturn.
 	maxInAddress = 600
 
 	// maxInCookie is the maximum length of an encoded address in a cookie. Browsers accept
@@ -43,8 +43,8 @@ const (
 	// answer.
 	maxInCookie = 3500
 
-	// maxFolder is the maximum length of the folder that represents an address: that of a
-	// rule's path.
+	// maxFolder is the maximum length of the folder that represents an address. It is also the
+	// maximum length of a rule's path.
 	maxFolder = 500
 )
 
@@ -96,9 +96,9 @@ func folderOf(address string) string {
 	return path[:strings.LastIndexByte(path[:maxFolder], '/')+1]
 }
 
-// demandPath returns the panel's path to which a browser that returns to the path back must be
-// admitted. If another tab waits for the sign-in, it is the path that the tab needs, and for a
-// stored address it is the address's folder.
+// demandPath returns the path whose demand a browser must meet to return to the panel. That is the
+// path in the address back itself, with two exceptions. If another tab waits for the sign-in, it is
+// the path that this tab needs. For a stored address, it is the address's folder.
 func demandPath(back string) string {
 	back, _, _ = strings.Cut(back, "#")
 	path, query, _ := strings.Cut(back, "?")
@@ -112,12 +112,13 @@ func demandPath(back string) string {
 	return back
 }
 
-// pageHeaders are headers that browsers use on pages only, not on redirects.
+// pageHeaders are headers that browsers ignore on redirects.
 var pageHeaders = []string{
 	"Content-Security-Policy", "X-Content-Type-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "X-Frame-Options", "Permissions-Policy",
 }
 
-// getBack redirects to a stored address. If it is no longer stored, it redirects to its folder.
+// getBack redirects to a stored address. If the address is no longer stored, getBack redirects to
+// the address's folder.
 func (s panels) getBack(req *page.Request, panel *access.Panel) error {
 	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
 	if req.PathValue("key") == keptKey {
@@ -128,7 +129,7 @@ func (s panels) getBack(req *page.Request, panel *access.Panel) error {
 		to = panel.Origin + login.CheckAddress(decodeBack(held))
 		setBackCookie(req.W, panel, returnAddress{path: req.URL.Path}, 0)
 	}
-	for _, name := range pageHeaders { // leaves room for a long Location within nginx's limit
+	for _, name := range pageHeaders { // makes room for a long Location within nginx's limit
 		req.W.Header().Del(name)
 	}
 	http.Redirect(req.W, req.Request, to, http.StatusSeeOther)
@@ -136,8 +137,8 @@ func (s panels) getBack(req *page.Request, panel *access.Panel) error {
 }
 
 // showKeepPage shows a page that starts the sign-in for an address that is too long for a
-// cookie. Its script stores the address in the browser and continues. Without scripts, the page
-// has a link and says to which folder the sign-in will return.
+// cookie. The page's script stores the address in the browser and continues. For browsers without
+// scripts, the page has a link and says to which folder the sign-in will return.
 func (s panels) showKeepPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
 	access.Challenge(w.Header(), r.Header)
 	data := panelKeepPage{

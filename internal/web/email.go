@@ -24,8 +24,8 @@ func (s recoveries) getEmail(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "email", &data)
 }
 
-// postEmail mails a link to the address that the owner typed. The account keeps its address until
-// the link is confirmed.
+// postEmail mails a link to the address that the owner typed. The account keeps its present address
+// until the link is confirmed.
 func (s recoveries) postEmail(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
@@ -51,7 +51,7 @@ func (s recoveries) postEmail(req *page.Request) error {
 	return err
 }
 
-// getConfirmEmail shows the page of a link that confirms an address; the link stays unused.
+// getConfirmEmail shows the page of a link that confirms an address. It doesn't redeem the link.
 func (s recoveries) getConfirmEmail(req *page.Request) error {
 	token := req.URL.Query().Get("ticket")
 	address, err := s.Recovery.OpenVerification(req.Context(), req.Me, token)
@@ -70,7 +70,7 @@ func (s recoveries) postConfirmEmail(req *page.Request) error {
 	}
 	err := s.Recovery.Verify(req.Context(), req.Me, form.Value("ticket"))
 	if errors.Is(err, account.ErrEmailTaken) {
-		err = ticket.ErrInvalid // the link is another account's
+		err = ticket.ErrInvalid // the address belongs to another account by now
 	}
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (s recoveries) undoPage(owner account.Account, token string) undoEmailPage 
 	return undoEmailPage{Frame: page.Frame{Title: locale.Say("undo_email.title")}, Ticket: token, Username: owner.Name}
 }
 
-// getUndoEmail shows the page of a link that restores a former address; the link stays unused.
+// getUndoEmail shows the page of a link that restores a former address. It doesn't redeem the link.
 func (s recoveries) getUndoEmail(req *page.Request) error {
 	token := req.URL.Query().Get("ticket")
 	owner, err := s.Recovery.OpenUndo(req.Context(), token)

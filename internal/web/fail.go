@@ -28,8 +28,8 @@ var (
 	errPanelUntrusted = errors.New("the panel's certificate isn't the configured one")
 )
 
-// untrustedProxyError means that the portal is served by https, and the request came without
-// TLS from a peer that isn't a trusted proxy.
+// untrustedProxyError means that a request to a portal with an https URL came without TLS from a
+// peer that isn't a trusted proxy.
 type untrustedProxyError struct{ peer netip.Addr }
 
 func (e *untrustedProxyError) Error() string { return "peer is not in trusted_proxies" }
@@ -40,7 +40,7 @@ type plainHTTPError struct{ origin string }
 
 func (e *plainHTTPError) Error() string { return "request by plain http for " + e.origin }
 
-// panelRefusedError means that Sallyport admits the request to the address, but that the panel
+// panelRefusedError means that Sallyport admitted the request for the address, but the panel
 // itself refused it.
 type panelRefusedError struct {
 	panel   *access.Panel
@@ -86,8 +86,8 @@ func longestCookies(r *http.Request) []*http.Cookie {
 	return all[:min(longestNamed, len(all))]
 }
 
-// fail answers a request that failed with err: with a redirect if the browser can go on
-// elsewhere, and otherwise with an error page.
+// fail answers a request that failed with err. It redirects if the browser can go on elsewhere, and
+// otherwise shows an error page.
 func (s *server) fail(req *page.Request, err error) {
 	var other *otherStageError
 	switch {
@@ -96,7 +96,7 @@ func (s *server) fail(req *page.Request, err error) {
 	case errors.Is(err, login.ErrNoAttempt) && s.cookiesBlocked(req):
 		s.ShowFault(req, noCookies(), err, s.logContext(req, err))
 	case errors.Is(err, login.ErrNoAttempt) && req.IsSignedIn() && req.PostForm.Has("return"):
-		// The form was submitted twice, or another tab finished the sign-in.
+		// The form was submitted twice, or another tab has finished the sign-in.
 		s.redirect(req, login.CheckReturn(req.PostForm.Get("return")))
 	case errors.Is(err, login.ErrNoAttempt):
 		s.SetCookie(req.W, attemptCookie, "", 0)
@@ -115,8 +115,8 @@ func noCookies() page.Fault {
 	return f.WithLink("", nil)
 }
 
-// faultOf returns the fault for an error. It adds those of one-time links, panels and proxies to
-// those of [page.Site.FaultOf].
+// faultOf returns the fault for an error. It knows the errors of one-time links, panels and proxies,
+// and leaves others to [page.Site.FaultOf].
 func (s *server) faultOf(req *page.Request, err error) page.Fault {
 	var (
 		proxy       *untrustedProxyError
@@ -177,14 +177,15 @@ func (s *server) faultOf(req *page.Request, err error) page.Fault {
 	return s.FaultOf(err)
 }
 
-// mayRetry returns the fault with a link that repeats the request, and one to the list of panels.
+// mayRetry returns the fault with two more links: one repeats the request, the other leads to the
+// list of panels.
 func (s *server) mayRetry(req *page.Request, f page.Fault) page.Fault {
 	f.HomeURL = s.PublicURL + "/"
 	return f.WithLink(s.retryURL(req), locale.Say("error.again"))
 }
 
-// logContext returns the attributes for a failed request's log line: its host, and the panel and
-// the account if they are known. It has no input of the user, and no query.
+// logContext returns the attributes for a failed request's log line: the request's host, and the
+// panel and the account if they are known. They contain nothing that the user typed, and no query.
 func (s *server) logContext(req *page.Request, err error) []any {
 	var (
 		panel       = s.panelAtHost(req.Host)
@@ -208,8 +209,8 @@ func (s *server) logContext(req *page.Request, err error) []any {
 	return logFields(req.Host, panel, username)
 }
 
-// logFields returns log attributes for a host, and for a panel and an account unless they are
-// nil or empty.
+// logFields returns log attributes for a host, for a panel unless panel is nil, and for an account
+// unless username is empty.
 func logFields(host string, panel *access.Panel, username string) []any {
 	line := []any{"host", page.Clean(host)}
 	if panel != nil {
@@ -229,8 +230,8 @@ func (s *server) panelName(req *page.Request) string {
 	return s.SiteName
 }
 
-// retryURL returns the URL of a request for a panel, so that a link can repeat it. For methods
-// other than GET and HEAD it returns the panel's first page.
+// retryURL returns the URL for a link that repeats a request for a panel. For a request that isn't
+// GET or HEAD, it returns the URL of the panel's first page.
 func (s *server) retryURL(req *page.Request) string {
 	panel := s.panelAtHost(req.Host)
 	switch {

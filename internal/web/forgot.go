@@ -27,7 +27,7 @@ func (s recoveries) getForgot(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "forgot", &data)
 }
 
-// postForgot requests a mail with a link to a new password. The answer is the same for every
+// postForgot requests a mail with a link to set a new password. The answer is the same for every
 // name.
 func (s recoveries) postForgot(req *page.Request) error {
 	form := req.ReadForm()
@@ -62,10 +62,11 @@ func (s recoveries) resetPage(owner account.Account, token string) resetPage {
 	}
 }
 
-// errResetLink means that a link to a new password isn't valid. Its owner can ask for another.
+// errResetLink means that a link to set a new password isn't valid. The user can ask for a new link.
 var errResetLink = fmt.Errorf("link to a new password: %w", ticket.ErrInvalid)
 
-// openReset returns the account whose password the mailed link sets, or [errResetLink].
+// openReset returns the account whose password the mailed link sets. If the link isn't valid, the
+// error is [errResetLink].
 func (s recoveries) openReset(req *page.Request, token string) (account.Account, error) {
 	owner, err := s.Recovery.OpenReset(req.Context(), token)
 	if errors.Is(err, ticket.ErrInvalid) && s.Recovery.HasMail() {
@@ -74,7 +75,7 @@ func (s recoveries) openReset(req *page.Request, token string) (account.Account,
 	return owner, err
 }
 
-// getReset shows the form for a new password if the mailed link is valid. The link stays unused.
+// getReset shows the form for a new password if the mailed link is valid. It doesn't redeem the link.
 func (s recoveries) getReset(req *page.Request) error {
 	token := req.URL.Query().Get("ticket")
 	owner, err := s.openReset(req, token)

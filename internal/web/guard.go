@@ -24,8 +24,9 @@ func (s *server) canonicalOnly(next http.Handler) http.Handler {
 	})
 }
 
-// guard refuses requests that didn't come through a trusted proxy or by TLS, requests for
-// another host, and requests by plain http.
+// guard passes on only requests for the portal's host. If the portal's URL is https, it also refuses
+// requests that came neither by TLS nor through a trusted proxy, and those that reached a proxy by
+// plain http.
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -41,9 +42,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// answerMisdirected answers a request for another host name than that of public_url, at which
-// cookies and links wouldn't work. Another name of this machine, and a known host with a dot at its
-// end, get a redirect. All others get an error page.
+// answerMisdirected answers a request whose host isn't that of public_url, so that cookies and links
+// wouldn't work. It redirects requests for another name of this machine and for a known host with a
+// dot at its end. All others get an error page.
 func (s *server) answerMisdirected(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && isLoopback(r.Host) && isLoopback(s.Origin.Host) && port(r.Host) == s.Origin.Port() {
 		http.Redirect(w, r, originOf(s.Origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
@@ -57,8 +58,8 @@ func (s *server) answerMisdirected(w http.ResponseWriter, r *http.Request) {
 	s.fail(s.NewRequest(w, r), page.WithReason(page.ErrMisdirected, fmt.Errorf("host %q", page.Clean(r.Host))))
 }
 
-// originWithoutDot returns the origin of the portal or of a panel for its host with a dot at the
-// end, and "" for any other host.
+// originWithoutDot returns the origin of the portal or panel whose host is the given host without
+// the dot at its end. It returns "" if there is none, or if host has no such dot.
 func (s *server) originWithoutDot(host string) string {
 	name := access.WithoutLastDot(host)
 	switch {
@@ -77,8 +78,8 @@ func (s *server) originWithoutDot(host string) string {
 const httpsCookieLife = time.Minute
 
 // redirectToHTTPS redirects a navigation by plain http to the same page by https, and answers other
-// requests with an error page. It sets a cookie that the browser stores only if it uses https in
-// spite of what the proxy says. With this cookie the redirect can't loop.
+// requests with an error page. The redirect can't loop, even if the proxy wrongly says that the
+// browser uses http: redirectToHTTPS sets a cookie that browsers store only if they use https.
 func (s *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
 	page.SetHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
 	if access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
@@ -89,9 +90,9 @@ func (s *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request, origin 
 	s.fail(s.NewRequest(w, r), &plainHTTPError{origin})
 }
 
-// isCanonical reports whether the path has no dot segments and no doubled slashes. The paths of
-// routes have none. ServeMux would answer others with a redirect that makes browsers send a form
-// again, with its password.
+// isCanonical reports whether the path has no dot segments and no doubled slashes. No route's path
+// has them. ServeMux would answer such a path with a redirect that makes the browser send a form
+// again, with the password in it.
 func isCanonical(r *http.Request) bool {
 	p := r.URL.Path
 	if p == "*" {

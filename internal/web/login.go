@@ -18,8 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// loginPage returns the sign-in page for a return URL. Its title names the panel of the return
-// URL, so that users see what the password is for, or otherwise the site.
+// loginPage returns the sign-in page for a return URL. If the return URL is a panel's, the page's
+// title names the panel, so that users see what the password is for. Otherwise it names the site.
 func (s signIn) loginPage(req *page.Request, returnURL string) loginPage {
 	data := loginPage{Frame: page.Frame{Title: locale.Say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL), HasMail: s.Recovery.HasMail()}
 	if panel := s.panelOfReturn(data.Return); panel != nil {
@@ -84,7 +84,7 @@ func (s signIn) postPassword(req *page.Request) error {
 	case err != nil:
 		return err
 	}
-	if progress.Stage == login.StageDone { // with the password alone
+	if progress.Stage == login.StageDone { // the password was enough
 		if err := s.remind(req, &progress); err != nil {
 			return err
 		}
@@ -92,15 +92,15 @@ func (s signIn) postPassword(req *page.Request) error {
 	return s.advance(req, progress)
 }
 
-// showTooMany shows the form again, with status 429 and the time after which it will be accepted.
+// showTooMany shows the form again, with status 429 and the time to wait before the next try.
 func (s *server) showTooMany(req *page.Request, wait *login.WaitError, name string, data page.Page) error {
 	req.W.Header().Set("Retry-After", strconv.Itoa(page.Seconds(wait.RetryAfter)))
 	return s.Render(req, http.StatusTooManyRequests, name, data)
 }
 
-// advanceToReturn is like [signIn.advance], but uses the return URL of the form. In the
-// meantime another tab may have started a sign-in with another return URL, to which the
-// browser's attempt cookie belongs.
+// advanceToReturn is like [signIn.advance], but uses the return URL of the form. The return URL in
+// p can be another tab's: if that tab started a sign-in after this one, the browser's attempt
+// cookie belongs to that sign-in.
 func (s signIn) advanceToReturn(req *page.Request, p login.Progress, returnURL string, query ...string) error {
 	if checked := login.CheckReturn(returnURL); checked == returnURL {
 		p.ReturnURL = checked
@@ -108,8 +108,8 @@ func (s signIn) advanceToReturn(req *page.Request, p login.Progress, returnURL s
 	return s.advance(req, p, query...)
 }
 
-// advance redirects the browser to the page of its attempt's stage, or after the last stage to
-// the return URL, with the pairs of names and values in query.
+// advance redirects the browser to the page of its attempt's stage. After the last stage, it
+// redirects to the return URL, to which it adds query, in pairs of name and value.
 func (s signIn) advance(req *page.Request, p login.Progress, query ...string) error {
 	if p.Stage != login.StageDone {
 		s.SetCookie(req.W, attemptCookie, p.Attempt.Reveal(), attemptCookieLife)
@@ -152,13 +152,13 @@ func stagePath(stage login.Stage) string {
 	}
 }
 
-// otherStageError means that the attempt is at another stage than that of the page.
+// otherStageError means that the attempt isn't at the stage that the page is for.
 type otherStageError struct{ stage login.Stage }
 
 func (e *otherStageError) Error() string { return "attempt is at another stage" }
 
-// attemptAt returns the token of the browser's attempt, and what the page of its stage shows.
-// The error is a [*otherStageError] if the attempt isn't at the given stage.
+// attemptAt returns the token of the browser's attempt, and what the page of the given stage
+// shows. It returns a [*otherStageError] if the attempt isn't at that stage.
 func (s signIn) attemptAt(req *page.Request, stage login.Stage) (string, login.Prompt, error) {
 	token := s.Cookie(req.Request, attemptCookie)
 	attempt, err := s.Login.AttemptPrompt(req.Context(), token, req.From)
@@ -188,7 +188,7 @@ func codeTitle(f login.CodeFormat) *locale.Message {
 	return locale.Say("code.title", "n", f.Digits[0])
 }
 
-// secondsOf returns the longest time in seconds until an app of the account shows the next code.
+// secondsOf returns after how many seconds, at most, an app of the account shows the next code.
 func secondsOf(f login.CodeFormat) int { return int(f.Period.Seconds()) }
 
 func (s signIn) getCode(req *page.Request) error {
@@ -234,8 +234,8 @@ func (s signIn) postCode(req *page.Request) error {
 	return s.Render(req, http.StatusUnprocessableEntity, "code", &data)
 }
 
-// returnURLOfForm returns the return URL for a form that is shown again: that of the form's field,
-// or otherwise that of the attempt.
+// returnURLOfForm returns the return URL for a form that is shown again. That is the value of the
+// form's field or, if the field is empty, the return URL of the attempt.
 func returnURLOfForm(field string, w login.Prompt) string {
 	if field != "" {
 		return login.CheckReturn(field)
@@ -243,10 +243,10 @@ func returnURLOfForm(field string, w login.Prompt) string {
 	return w.ReturnURL
 }
 
-// logOutcome logs the outcome of one step of a sign-in or reauthentication. The panel is that
-// of p's return URL, or otherwise of returnURL. The log has nothing that the user typed, not even
-// the account's name, since users type passwords into the wrong field. It names the account
-// after a correct password.
+// logOutcome logs the outcome of one step of a sign-in or reauthentication. If the request isn't
+// for a panel's host, the logged panel is that of p's return URL or, without one, of returnURL.
+// The log has nothing that the user typed, not even a name, since users type passwords into the
+// wrong field. Only after a right password does it name the account.
 func (s *server) logOutcome(req *page.Request, step string, p login.Progress, returnURL string, err error) {
 	outcome := login.OutcomeOf(err)
 	level := slog.LevelInfo
@@ -262,8 +262,8 @@ func (s *server) logOutcome(req *page.Request, step string, p login.Progress, re
 	s.Log.Log(req.Context(), level, "sign-in", append(line, "address", req.From.Address.String())...)
 }
 
-// codeMessage returns the message for a code that wasn't accepted, or nil if err has another
-// cause.
+// codeMessage returns the message for a code that wasn't accepted. It returns nil if err isn't about
+// the code.
 func codeMessage(err error) *locale.Message {
 	var code *login.CodeError
 	switch {
@@ -341,8 +341,8 @@ func (s signIn) postBackupCode(req *page.Request) error {
 	return s.Render(req, http.StatusUnprocessableEntity, "backup-code", &data)
 }
 
-// backupCodeMessage returns the message for a backup code that wasn't accepted, or nil if err
-// has another cause, and the time to wait if there is one.
+// backupCodeMessage returns the message for a backup code that wasn't accepted, or nil if err isn't
+// about the code. If err demands a wait, it also returns the [*login.WaitError].
 func backupCodeMessage(err error) (*locale.Message, *login.WaitError) {
 	var wait *login.WaitError
 	switch {

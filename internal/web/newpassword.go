@@ -53,8 +53,8 @@ func (s *server) newPassword(owner account.Account) newPassword {
 	return newPassword{MinLength: s.Login.MinRunes, MaxLength: password.MaxRunes, Words: words}
 }
 
-// setWeakCookie makes the next page warn the user if the password that was just set is weak.
-// It uses a cookie, since an address would be in the logs of proxies.
+// setWeakCookie makes the next page warn the user if the password that was just set is weak. It
+// says so in a cookie and not in the next page's URL, since proxies log URLs.
 func (s *server) setWeakCookie(req *page.Request, owner account.Account, typed string) {
 	if got := password.Strength(typed, s.Login.GuessableWords(owner)...); got.Level == password.Weak {
 		s.SetCookie(req.W, weakCookie, string(got.Reason), weakCookieLife)
@@ -79,8 +79,8 @@ func weaknessMessage(reason password.Reason) *locale.Message {
 	return nil
 }
 
-// passwordMessage returns the message for a new password that can't be used, or nil if err has
-// another cause.
+// passwordMessage returns the message for a new password that can't be used. It returns nil if err
+// isn't about the password.
 func (s *server) passwordMessage(err error) *locale.Message {
 	var common *password.CommonError
 	switch {

@@ -7,8 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-// notices are the notices that a redirect may select by a name in its query. No other text of
-// a query is shown on a page.
+// notices has the notices that a redirect can select by a name in its query. Pages show nothing
+// else that a query contains.
 var notices = map[string]struct {
 	kind string
 	text *locale.Message
@@ -52,7 +52,7 @@ var notices = map[string]struct {
 func (s *server) noticeOf(req *page.Request) *page.Notice {
 	name := req.URL.Query().Get("notice")
 	if name == "backup_code_used" && req.TwoFactor {
-		return &page.Notice{ // if few codes are left, a banner asks for new ones as well
+		return &page.Notice{ // if few codes are left, a banner also asks for new ones
 			Kind: "info", Text: locale.Say("notice.backup_code_used", "n", req.CodesLeft),
 			LinkURL: "/settings/security#two-factor", LinkText: locale.Say("notice.new_phone"),
 		}
@@ -80,6 +80,6 @@ func requiredBy(panel *access.Panel) *page.Notice {
 	return &page.Notice{Kind: "warn", Text: locale.Say("notice.required_panel", "panel", panel.Name)}
 }
 
-// linkNotice returns the notice that an operator's link lets the user set up two-factor
-// authentication.
+// linkNotice returns the notice that the user can set up two-factor authentication, by an
+// operator's link.
 func linkNotice() *page.Notice { return &page.Notice{Kind: "ok", Text: locale.Say("notice.link")} }

@@ -12,9 +12,9 @@ import (
 //go:embed templates/*.html
 var templates embed.FS
 
-// Each page has its own struct, which is all that its template reads. Text comes from the
-// catalogue: a handler selects a sentence with [locale.Say], a template with the method T of the
-// page's frame. See package page.
+// Each page has its own struct, and the page's template reads nothing else. Text comes from the
+// catalogue: a handler selects a sentence with [locale.Say], and a template with the method T of
+// the page's frame. See package page.
 
 type homePage struct {
 	page.Frame
@@ -23,18 +23,18 @@ type homePage struct {
 	Panels    []panelLink
 }
 
-// panelLink is a panel that the account may enter.
+// panelLink is a link to a panel that the account may enter.
 type panelLink struct {
 	URL  string
 	Name string // the panel's name
-	Icon string // URL path of its picture; may be empty
+	Icon string // URL path of the panel's picture; may be empty
 }
 
 type panelLogoutPage struct {
 	page.Frame
-	Panel  string // its name
-	Action string // path of the panel's host
-	Back   string // address of the panel
+	Panel  string // the panel's name
+	Action string // the path on the panel's host to which the form is submitted
+	Back   string // the panel's address
 }
 
 // continuePage redirects to a URL by itself, and has a link for browsers that don't.
@@ -44,25 +44,25 @@ type continuePage struct {
 	URL   string // absolute
 }
 
-// panelKeepPage is shown at a panel's address that is too long for a cookie.
+// panelKeepPage is shown at a panel's address that is too long for a cookie. A script stores it.
 type panelKeepPage struct {
 	page.Frame
-	URL     string // starts a sign-in that returns to the folder
-	KeptURL string // starts a sign-in that returns to the address which the script stored
-	Folder  string // the folder to which the sign-in returns without the script
+	URL     string // starts a sign-in that returns to Folder, for browsers without scripts
+	KeptURL string // starts a sign-in that returns to the address that the script stored
+	Folder  string // the folder of the address
 }
 
-// panelBackPage redirects to the address that the script stored.
+// panelBackPage redirects to the address that the script of [panelKeepPage] stored.
 type panelBackPage struct {
 	page.Frame
-	Panel string // its name
-	URL   string // of the folder, in case no address is stored
+	Panel string // the panel's name
+	URL   string // the URL of the address's folder, in case no address is stored
 }
 
 // panelSignInPage answers a form, or a request of a frame, that has no session.
 type panelSignInPage struct {
 	page.Frame
-	Panel string // its name
+	Panel string // the panel's name
 	URL   string // starts the sign-in
 	Form  bool   // the request was a form, which wasn't forwarded to the panel
 }
@@ -79,19 +79,19 @@ type loginPage struct {
 	Username string // as typed, after a wrong password
 	Return   string // return URL, in a hidden field
 	Error    *locale.Message
-	HasMail  bool // a mail can help with a forgotten password
-	Shielded bool // the account is shielded, and a mailed link would let this browser try
+	HasMail  bool // the portal can mail a link to users who forgot their password
+	Shielded bool // the account is shielded, but a mailed link would let this browser in
 }
 
-// forgotPage has the form that requests a mail with a link to a new password.
+// forgotPage has the form that requests a mail with a link to set a new password.
 type forgotPage struct {
 	page.Frame
 	Username string // as typed
 	Error    *locale.Message
 }
 
-// unlockCodePage is the page in the browser that asked for a link that lets it in. It has a field
-// for the code that the link shows in another browser.
+// unlockCodePage is for the browser that asked for a mailed link to be let in. It has a field for
+// the code that the link shows if it is opened in another browser.
 type unlockCodePage struct {
 	page.Frame
 	Error *locale.Message
@@ -102,18 +102,18 @@ type unlockPage struct {
 	page.Frame
 	Ticket   string
 	Username string
-	Code     string // in a browser that didn't ask for the link; empty in the one that did
+	Code     string // shown in a browser that didn't ask for the link; empty in the one that did
 }
 
-// emailPage asks for a new address.
+// emailPage asks for a new email address.
 type emailPage struct {
 	page.Frame
-	Present string // may be empty
+	Present string // the present address; may be empty
 	Email   string // as typed
 	Error   *locale.Message
 }
 
-// confirmEmailPage is the page of a link that confirms an address.
+// confirmEmailPage is the page of a link that confirms an email address.
 type confirmEmailPage struct {
 	page.Frame
 	Ticket   string
@@ -121,7 +121,7 @@ type confirmEmailPage struct {
 	Username string
 }
 
-// undoEmailPage is the page of a link that restores a former address.
+// undoEmailPage is the page of a link that restores a former email address.
 type undoEmailPage struct {
 	page.Frame
 	Ticket   string
@@ -130,7 +130,7 @@ type undoEmailPage struct {
 	Error    *locale.Message
 }
 
-// resetPage is the page of a mailed link to a new password.
+// resetPage is the page of a mailed link that sets a new password.
 type resetPage struct {
 	page.Frame
 	newPassword
@@ -141,11 +141,11 @@ type resetPage struct {
 
 type codePage struct {
 	page.Frame
-	Entry    string   // name of the account, as in the authenticator app
+	Entry    string   // name of the account, as the authenticator app shows it
 	Names    []string // names of the authenticators, if there are several
-	Two      bool     // both fields are shown
+	Two      bool     // the page shows fields for two codes
 	Seconds  int      // the longest time until an app shows the next code
-	TwoOnly  bool     // both fields are required: a single code isn't accepted
+	TwoOnly  bool     // both fields are required, since a single code isn't accepted
 	HasCodes bool     // unused backup codes exist
 	Return   string
 	Error    *locale.Message
@@ -153,7 +153,7 @@ type codePage struct {
 
 type backupCodePage struct {
 	page.Frame
-	Left   int  // unused backup codes
+	Left   int  // number of unused backup codes
 	NoTOTP bool // the account has no authenticator that shows codes
 	Return string
 	Error  *locale.Message
@@ -163,7 +163,7 @@ type backupCodePage struct {
 type newPassword struct {
 	MinLength int // in characters
 	MaxLength int
-	Words     string // public words of the account and the site, which make a password weak
+	Words     string // public words of the account and the site, with which a password is weak
 }
 
 type newPasswordPage struct {
@@ -176,12 +176,12 @@ type newPasswordPage struct {
 
 type reauthenticatePage struct {
 	page.Frame
-	Panel      string          // name of the panel that requires a recent sign-in; empty: a change requires it
+	Panel      string          // name of the panel that requires fresh proofs; empty: a change requires them
 	Username   string          // for password managers, read-only
-	Action     string          // path of the portal to which the form is submitted
+	Action     string          // the portal's path to which the form is submitted
 	InForm     bool            // the proofs are submitted together with another form
-	Carried    []carriedField  // the other form's fields
-	Return     string          // path of the portal, in a hidden field
+	Carried    []carriedField  // the fields of that form
+	Return     string          // return URL, in a hidden field
 	TwoFactor  bool            // a code is required too
 	CodeLabel  *locale.Message // label of the field for a single code
 	Two        bool            // the field next_code is shown
@@ -201,7 +201,7 @@ type profilePage struct {
 	page.Frame
 	Name          string
 	DisplayName   string
-	Max           int    // code points of a display name
+	Max           int    // maximum length of a display name, in code points
 	Email         string // may be empty
 	Verified      bool   // Email is known to reach the owner
 	RefusedAt     time.Time
@@ -223,7 +223,7 @@ type securityPage struct {
 	Authenticators    []authenticatorRow
 	CodeSet           string          // id of the current set of backup codes
 	CodesUnconfirmed  bool            // the owner hasn't confirmed that the backup codes are saved
-	AtLimit           bool            // no further authenticator may be added
+	AtLimit           bool            // the account has as many authenticators as it can have
 	EnrollLocked      bool            // the wizard opens only through an operator's link
 	Required          bool            // the account must keep an authenticator
 	StepsDone         int             // how many of the three steps of the security check are done
@@ -237,9 +237,9 @@ type securityPage struct {
 type passRow struct {
 	ID         string
 	Name       string
-	Opens      string // the panel's name, if it has one, and the address
-	Methods    string // empty: all
-	Addresses  string // empty: any
+	Opens      string // what the pass opens: the panel's name, if it has one, and the address
+	Methods    string // empty: all methods
+	Addresses  string // from which the pass is valid; empty: any
 	ExpiresAt  time.Time
 	LastUsedAt time.Time // zero: not used yet
 	Expired    bool
@@ -262,7 +262,7 @@ type newPassPage struct {
 // panelChoice is a panel for which a pass can be issued.
 type panelChoice struct {
 	Origin string
-	Name   string // the panel's name, with the origin if they differ
+	Name   string // the panel's name if it has one, and the origin
 }
 
 // passPage shows the token of a new machine pass. No other page shows it.
@@ -290,24 +290,24 @@ type authenticatorRow struct {
 type newAuthenticatorPage struct {
 	page.Frame
 	First     bool // the enrolment enables two-factor authentication
-	Required  bool // nothing else is open to the account until then
+	Required  bool // nothing else is open to the account until it has two-factor authentication
 	NeedsLink bool // the wizard opens only through an operator's link
 }
 
-// reminderPage is the page after a sign-in that asks to enable two-factor authentication.
+// reminderPage asks the user, after a sign-in, to enable two-factor authentication.
 type reminderPage struct {
 	page.Frame
-	From      time.Time // the day from which it is required, in the site's time zone; zero: it is recommended
+	From      time.Time // the day from which that is required, in the site's time zone; zero: it is only recommended
 	NeedsLink bool      // the wizard opens only through an operator's link
 }
 
 type wizardPage struct {
 	page.Frame
 	First  bool   // the enrolment enables two-factor authentication
-	Owner  string // name of the account, as in the authenticator app
+	Owner  string // name of the account, as the authenticator app shows it
 	ID     string
 	QR     template.HTML // inline SVG, with its own white margin
-	Groups []string      // the key in groups of four
+	Groups []string      // the key in groups of four characters
 	Key    string        // the key in one piece, to copy
 	KeyURI template.URL  // otpauth://
 	Name   string        // value of the field for the authenticator's name
@@ -330,8 +330,8 @@ type backupCodesPage struct {
 
 type sessionsPage struct {
 	page.Frame
-	Sessions []sessionRow // this browser's first
-	Others   int          // number of other sessions
+	Sessions []sessionRow // this browser's session first
+	Others   int          // number of the other sessions
 	Devices  []deviceRow  // known browsers
 }
 
@@ -349,7 +349,7 @@ type letInPage struct {
 	page.Frame
 	Ticket   string
 	AsksName bool
-	Username string // the account's, or as typed if AsksName is set
+	Username string // the account's name; if AsksName is set, the name as typed
 	Error    *locale.Message
 }
 
@@ -373,12 +373,12 @@ type sessionRow struct {
 type activityPage struct {
 	page.Frame
 	Days  []activityDay // newest first
-	Older string        // URL of the next page; empty on the last
+	Older string        // URL of the next page; empty on the last page
 }
 
-// activityDay is the events of one day in UTC.
+// activityDay has the events of one day in UTC.
 type activityDay struct {
-	At     time.Time     // of the newest event
+	At     time.Time     // time of the newest event
 	Events []activityRow // newest first, at least one
 }
 
@@ -395,9 +395,9 @@ type setupPage struct {
 	page.Frame
 	newPassword
 	Ticket   string
-	First    bool   // the first account, an operator
-	Reset    bool   // a new password in place of a suspect one; if neither is set: an invitation
-	Username string // as typed; for an invitation it is fixed
+	First    bool   // the link creates the first account, an operator's
+	Reset    bool   // the link replaces a suspect password; if neither First nor Reset: an invitation
+	Username string // as typed, if First; otherwise the account's name
 	Email    string
 	Error    *locale.Message
 }

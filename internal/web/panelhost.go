@@ -23,23 +23,24 @@ const (
 	signedOutPath = access.OwnPrefix + "signed-out"
 )
 
-// stateCookieLife is the time limit for a sign-in that a panel started.
+// stateCookieLife limits how long a sign-in that starts at a panel can take.
 const stateCookieLife = 10 * time.Minute
 
-// PanelHost answers requests below /.sallyport/ on the panels' hosts: the start of a sign-in, the
-// return from it, and the sign-out. It also answers requests that aren't forwarded to the panel.
+// PanelHost answers requests for paths below /.sallyport/ on the panels' hosts: the start of a
+// sign-in, the return from it, and the sign-out. It also answers requests for other paths that
+// aren't forwarded to the panel.
 type PanelHost struct {
 	server *server
 	pages  http.Handler
 }
 
-// panelPages are the pages of the panels' hosts. Only these are loaded, since each page takes
+// panelPages are the pages of the panels' hosts. A PanelHost loads no other pages, since each takes
 // about 70 kB of memory.
 var panelPages = []string{"panel-back", "panel-keep", "panel-logout", "panel-sign-in", "panel-signed-in", "panel-signed-out"}
 
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {
-	o.Look.Icons = nil // only the portal's first page shows them
+	o.Look.Icons = nil // only the portal's first page shows the icons
 	s, err := newServer(o, access.OwnPrefix, panelPages...)
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 
 type panelHandler func(*page.Request, *access.Panel) error
 
-// panelRoutes returns the routes of every panel's host, also of one that the portal shares.
+// panelRoutes returns the routes that every panel's host has, even one that the portal shares.
 func (s panels) panelRoutes() map[string]panelHandler {
 	return map[string]panelHandler{
 		"GET " + access.StartPath:   s.getStart,
@@ -99,12 +100,12 @@ func (h *PanelHost) Static(w http.ResponseWriter, r *http.Request) {
 
 func (h *PanelHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.pages.ServeHTTP(w, r) }
 
-// Refusal is the kind of reason why a request for a panel isn't forwarded.
+// Refusal says why a request for a panel isn't forwarded.
 type Refusal int
 
 // The refusals.
 const (
-	Denied         Refusal = iota // the account isn't allowed to, or Sallyport can't know which resources the request names
+	Denied         Refusal = iota // the account has no access, or it isn't clear which resource the request names
 	PanelDown                     // the panel doesn't answer
 	PanelSlow                     // the panel didn't answer in time
 	PanelUntrusted                // the panel's certificate isn't the configured one
@@ -114,7 +115,7 @@ const (
 	Misdirected                   // the request is for a host that isn't served at this address
 )
 
-// Refuse answers with an error page for the refusal. reason is for the log.
+// Refuse answers with an error page for the refusal. The parameter reason is for the log.
 func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, refusal Refusal, reason error) {
 	var fault error
 	switch refusal {
@@ -138,9 +139,9 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, refusal Refus
 	h.fail(w, r, fault)
 }
 
-// PanelRefused answers a request that is admitted but that the panel itself refused, if a proxy
-// asks for a page in place of the panel's answer. The page only offers to load it again: a
-// redirect to the panel would loop.
+// PanelRefused answers a request that Sallyport admitted but the panel itself refused, if a proxy
+// asks for a page to replace the panel's answer. The page only has a link that repeats the
+// request, since a redirect to the panel would loop.
 func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string) {
 	h.fail(w, r, &panelRefusedError{panel, panel.Origin + login.CheckAddress(target)})
 }
@@ -154,24 +155,24 @@ func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
 	})).ServeHTTP(w, r)
 }
 
-// allowFrame allows an answer to be shown in a frame: a frame of the panel, or one of another
-// page that shows the panel.
+// allowFrame allows browsers to show an answer in a frame. The frame can be the panel's own, or that
+// of another page that shows the panel.
 func allowFrame(h http.Header) {
 	h.Set("Content-Security-Policy", access.FramedPolicy)
 	h.Del("X-Frame-Options")
 }
 
-// RedirectToHTTPS redirects a browser that requested a panel by plain http to the same page by
-// https.
+// RedirectToHTTPS answers a browser that requested a page of a panel by plain http. It redirects
+// the browser to the same page by https.
 func (h *PanelHost) RedirectToHTTPS(w http.ResponseWriter, r *http.Request, panel *access.Panel) {
 	h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.server.redirectToHTTPS(w, r, panel.Origin)
 	})).ServeHTTP(w, r)
 }
 
-// RedirectWithoutDot answers a proxy's question about a panel's host with a dot at its end, to
-// which browsers don't send the panel's cookies. It redirects a navigation to the host without the
-// dot.
+// RedirectWithoutDot answers a proxy that asks about a request for a panel's host with a dot at its
+// end. Browsers don't send the panel's cookies to such a host. RedirectWithoutDot redirects a
+// navigation to the host without the dot.
 func (h *PanelHost) RedirectWithoutDot(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
 	w.Header()["Cache-Control"] = noStore
 	if access.ClientKindOf(method, r.Header) == access.Navigation {
@@ -182,14 +183,14 @@ func (h *PanelHost) RedirectWithoutDot(w http.ResponseWriter, r *http.Request, p
 	h.Refuse(w, r, Misdirected, errors.New("a dot stands at the end of the panel's host"))
 }
 
-// StartSignIn answers a request for target on a panel that requires a sign-in. It redirects a
-// navigation to the sign-in. It shows a page with a link to a browser that can't be redirected.
-// Other clients get the sign-in's address as JSON. If the request has a machine pass that isn't
-// accepted, refused is the reason, which the JSON contains too; otherwise refused is nil.
+// StartSignIn answers a request for target on a panel if the request requires a sign-in. It
+// redirects a navigation to the sign-in. For a form or a frame, it shows a page that links to the
+// sign-in. Other clients get the sign-in's URL as JSON. If the request has a machine pass that isn't
+// accepted, the parameter refused is the reason, which the JSON contains; otherwise it is nil.
 func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	address := panel.ReturnPath(method, target, r.Header)
 	back := newReturnAddress(login.CheckAddress(address))
-	if len(address) > login.MaxAddress { // only a script can store it
+	if len(address) > login.MaxAddress { // only a script can store such an address
 		address = login.CheckPath(folderOf(address))
 		back = returnAddress{path: storedAddressPath(address, keptKey), kept: true}
 	} else {
@@ -205,8 +206,8 @@ func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *a
 		if back.cookie != "" {
 			setBackCookie(w, panel, back, backCookieLife)
 		}
-		// Not http.Redirect, whose body depends on r.Method: behind a proxy that is the
-		// method of the question, not the client's.
+		// Not http.Redirect, whose body depends on r.Method. If a proxy asks, r.Method is the
+		// method of the proxy's query, not of the client's request.
 		w.Header().Set("Location", panel.StartURL(back.path))
 		w.WriteHeader(http.StatusSeeOther)
 	case kind == access.Viewer:
@@ -220,7 +221,7 @@ func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *a
 }
 
 // startLink returns the URL that starts a sign-in, for clients that can't be redirected. The
-// sign-in returns to the address, or to its folder if the address is too long for the URL.
+// sign-in returns to the address or, if the address is too long for the URL, to its folder.
 func startLink(panel *access.Panel, address string, back returnAddress) string {
 	if back.cookie != "" || back.kept {
 		return panel.StartURL(folderOf(address))
@@ -228,7 +229,7 @@ func startLink(panel *access.Panel, address string, back returnAddress) string {
 	return panel.StartURL(address)
 }
 
-// showSignInPage shows a page with a link to the sign-in, in a frame or as the answer to a
+// showSignInPage shows a page with a link to the sign-in. It answers a request of a frame, or a
 // form, which isn't forwarded to the panel.
 func (s panels) showSignInPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, start string, form bool) {
 	h := w.Header()
@@ -241,11 +242,12 @@ func (s panels) showSignInPage(w http.ResponseWriter, r *http.Request, panel *ac
 	}
 }
 
-// All answers share the values, so that an answer doesn't allocate them.
+// Header values that all answers share, so that an answer doesn't allocate them.
 var noStore, contentJSON = []string{"no-store"}, []string{"application/json"}
 
-// writeUnauthorized answers 401 with JSON: the URL that starts a sign-in, and the reason why a
-// machine pass is refused, unless refused is nil.
+// writeUnauthorized answers 401 with JSON, which contains the URL that starts a sign-in. If the
+// parameter refused isn't nil, the JSON also contains it as the reason why a machine pass is
+// refused.
 func writeUnauthorized(w http.ResponseWriter, r *http.Request, start string, refused error) {
 	pass := ""
 	if refused != nil {
@@ -268,13 +270,13 @@ func (s *server) panelAtHost(host string) *access.Panel {
 }
 
 // getStart stores a random state in a cookie of the panel's host, and redirects the browser to
-// the portal. The handoff will be valid only in the browser with this state. Otherwise an
-// attacker could sign a user in to the attacker's account with a prepared link.
+// the portal. The handoff will be valid only in the browser that has this state. Otherwise
+// attackers could prepare links that sign other users in to the attacker's account.
 func (s panels) getStart(req *page.Request, panel *access.Panel) error {
 	state := ""
 	if !panel.Shared { // a shared host needs no handoff
 		if state = panel.Cookie(req.Request, access.StateCookie); !secret.IsToken(state) {
-			state = secret.NewToken().Reveal() // shared by all tabs
+			state = secret.NewToken().Reveal() // all tabs share it
 		}
 		page.SetHostCookie(req.W, panel.IsHTTPS(), access.StateCookie, state, stateCookieLife)
 	}
@@ -293,7 +295,7 @@ func (s panels) getPanelEnter(req *page.Request, panel *access.Panel) error {
 	visit, back, err := s.Entry.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
 	switch {
 	case errors.Is(err, session.ErrHandoff):
-		back = "/" // used already, as after the back button, or expired: Sallyport checks the next request again
+		back = "/" // the handoff has expired or was used, as after the back button; the next request is checked anyway
 	case errors.Is(err, session.ErrState) && state == "" && req.URL.Query().Has("again"):
 		return errNoCookies
 	case errors.Is(err, session.ErrState) && state == "":
@@ -302,7 +304,7 @@ func (s panels) getPanelEnter(req *page.Request, panel *access.Panel) error {
 		http.Redirect(req.W, req.Request, panel.StartURL(login.CheckPath(back))+"&again=1", http.StatusSeeOther)
 		return nil
 	case errors.Is(err, session.ErrState):
-		// A link from another browser: this browser starts its own sign-in.
+		// The link is from another browser. This browser starts a sign-in of its own.
 	case err != nil:
 		return err
 	default:
@@ -319,8 +321,8 @@ func (s panels) getPanelLogout(req *page.Request, panel *access.Panel) error {
 	})
 }
 
-// postPanelLogout ends the session and redirects to a page of the panel's host, since a form
-// can't redirect to the portal's origin (see [access.PagePolicy]).
+// postPanelLogout ends the session and redirects to a page of the panel's host. It can't redirect
+// to the portal: browsers don't let a form redirect to another origin (see [access.PagePolicy]).
 func (s panels) postPanelLogout(req *page.Request, panel *access.Panel) error {
 	if err := s.Manage.Sessions.SignOutAtPanel(req.Context(), panel, panel.VisitToken(req.Request), req.From); err != nil {
 		return err
@@ -333,8 +335,8 @@ func (s panels) postPanelLogout(req *page.Request, panel *access.Panel) error {
 	return nil
 }
 
-// getPanelSignedOut redirects to the portal. If the browser must delete the panel's cookies, and
-// has more of them than one answer can delete, it redirects to itself first.
+// getPanelSignedOut redirects to the portal. If the browser must delete the panel's cookies, it
+// first redirects to itself until they are deleted, since one answer can't delete many.
 func (s panels) getPanelSignedOut(req *page.Request, panel *access.Panel) error {
 	round, _ := strconv.Atoi(req.URL.Query().Get("round"))
 	if panel.ForgetAtSignOut && panel.VisitToken(req.Request) == "" && round < maxForgetRounds && forgetPanel(req.W.Header(), req.Request) {

@@ -34,8 +34,8 @@ func (s panels) getHome(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "home", &data)
 }
 
-// getContinue shows a page that continues to the return URL by itself. It ends the redirects after
-// a form, which must not lead to a panel's origin (see [access.PagePolicy]).
+// getContinue shows a page that continues to the return URL by itself. It comes after a form, whose
+// redirects must not lead to a panel's origin (see [access.PagePolicy]).
 func (s panels) getContinue(req *page.Request) error {
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.W.Header().Set("Refresh", "0; url="+to)
@@ -46,9 +46,9 @@ func (s panels) getContinue(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "continue", &data)
 }
 
-// getEnter compares the session with the panel's demand. If it meets the demand, the browser
-// gets a handoff and is redirected to the panel. Otherwise the browser is redirected to the
-// page of the proof that is missing, which redirects back to this page.
+// getEnter compares the session with the panel's demand. If the session meets the demand, getEnter
+// makes a handoff and redirects the browser to the panel with it. If a proof is missing, getEnter
+// redirects the browser to the page for that proof, which redirects back to getEnter.
 func (s panels) getEnter(req *page.Request) error {
 	query := req.URL.Query()
 	panel := s.panelByOrigin(query.Get("panel"))
@@ -72,7 +72,7 @@ func (s panels) getEnter(req *page.Request) error {
 		}
 		token, err := s.Entry.HandOff(req.Context(), req.From.Session, req.Me.Account, session.Destination{Panel: panel.Origin, State: state, ReturnURL: back})
 		if errors.Is(err, entry.ErrSessionEnded) {
-			s.redirect(req, self) // another tab may have renewed the session's token since
+			s.redirect(req, self) // another tab may have renewed the session's token in the meantime
 			return nil
 		}
 		if err != nil {
@@ -94,8 +94,8 @@ func (s panels) getEnter(req *page.Request) error {
 	return nil
 }
 
-// enterPageFor returns the path of getEnter with its query. again means that the browser has
-// already returned once without the state cookie.
+// enterPageFor returns the path of getEnter with its query. If the parameter again is true, the
+// browser has already returned once without the state cookie.
 func enterPageFor(panel *access.Panel, back, state string, again bool) string {
 	values := url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}
 	if again {
@@ -123,14 +123,15 @@ func (s *server) panelOfReturn(returnURL string) *access.Panel {
 	return s.panelByOrigin(u.Query().Get("panel"))
 }
 
-// panelRequiringTwoFactor returns the panel that redirected the browser to enable two-factor
-// authentication, or nil.
+// panelRequiringTwoFactor returns the panel because of which the browser was redirected to enable
+// two-factor authentication, or nil.
 func (s *server) panelRequiringTwoFactor(req *page.Request) *access.Panel {
 	return s.panelOfReturn(s.Cookie(req.Request, page.ReturnCookie))
 }
 
-// redirectedBack redirects a user who has enabled two-factor authentication, once, to the panel that
-// requires it or to the page from which a policy kept the browser. It reports whether it did.
+// redirectedBack redirects a user who has enabled two-factor authentication to the panel that
+// requires it, or to the page from which a policy kept the browser. It does so once, and reports
+// whether it did.
 func (s *server) redirectedBack(req *page.Request) bool {
 	if !req.TwoFactor {
 		return false

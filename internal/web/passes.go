@@ -21,8 +21,8 @@ const (
 	newPassPath = passesPath + "/new"         // the page with the form
 )
 
-// passLives are the choices for the lifetime of a new machine pass, in days, and usualPassLife
-// is the default.
+// passLives are the choices for the lifetime of a new machine pass, in days. The default is
+// usualPassLife.
 var passLives = []int{7, 30, 90, 365}
 
 const usualPassLife = 90
@@ -44,7 +44,7 @@ func (s passes) passRows(req *page.Request) ([]passRow, error) {
 }
 
 // passesInForce returns the signed-in account's machine passes that haven't expired, for the page
-// of the first backup codes. That page can't be shown again, so an error is only logged: the
+// of the first backup codes. It only logs an error, since that page can't be shown again, and the
 // Security tab lists the passes too.
 func (s security) passesInForce(req *page.Request) []passRow {
 	all, err := passes(s).passRows(req)
@@ -63,8 +63,8 @@ func (s passes) scopeText(scope access.Scope) string {
 	return address // the panel is no longer declared
 }
 
-// panelLabel returns an address of the panel. If the panel has a name other than its host, the
-// name comes first.
+// panelLabel returns a label for an address of the panel: the address itself or, if the panel's
+// name isn't its host, the name and the address.
 func panelLabel(panel *access.Panel, address string) string {
 	if panel.Name == panel.Host() {
 		return address
@@ -159,8 +159,8 @@ func (p newPassPage) scope() (access.Scope, error) {
 	return access.Scope{}, errPanelUnknown
 }
 
-// passMessage returns the message for a pass that couldn't be issued, or nil if err isn't one
-// that the form can show.
+// passMessage returns the message for a pass that couldn't be issued. It returns nil if err isn't
+// about what the user typed.
 func passMessage(err error) *locale.Message {
 	switch {
 	case errors.Is(err, authenticator.ErrNameInvalid):

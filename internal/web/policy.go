@@ -8,20 +8,22 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-// The configuration may ask two-factor authentication of accounts (see package policy). Before it
-// is required, a page after the sign-in asks for it. Afterwards every page leads to the wizard. In
-// both cases onwardCookie holds the page from which the browser was kept.
+// The configuration can demand two-factor authentication of accounts (see package policy). Before
+// the day from which it is required, a page after the sign-in asks the user to enable it. From that
+// day on, every page leads to the wizard. In both cases onwardCookie holds the page from which the
+// browser was kept.
 
 // reminderPath is the page that asks to enable two-factor authentication.
 const reminderPath = "/two-factor"
 
-// mustEnroll reports whether nothing but the wizard and the sign-out is open to the account.
+// mustEnroll reports whether the account must enable two-factor authentication before anything but
+// the wizard and the sign-out is open to it.
 func (s *server) mustEnroll(req *page.Request) bool {
 	return !req.TwoFactor && s.Entry.Requires(req.Policy)
 }
 
-// redirectToEnrollment redirects to the page that starts the wizard, which will redirect back. It
-// passes a notice on, since the page that would show it isn't open.
+// redirectToEnrollment redirects to the page that starts the wizard. After the wizard, the browser
+// returns to the requested page. If that page was to show a notice, the page of the wizard shows it.
 func (s *server) redirectToEnrollment(req *page.Request) {
 	var query []string
 	if name := req.URL.Query().Get("notice"); name != "" {
@@ -32,8 +34,8 @@ func (s *server) redirectToEnrollment(req *page.Request) {
 	s.redirect(req, newAuthenticatorPath, query...)
 }
 
-// remind lets a sign-in with the password alone continue on the page that asks to enable two-factor
-// authentication, if that is due.
+// remind asks the user to enable two-factor authentication, if that is due: it makes the sign-in
+// continue on the page that asks. It is for sign-ins that needed only the password.
 func (s signIn) remind(req *page.Request, p *login.Progress) error {
 	if s.Entry.Policy.IsEmpty() {
 		return nil
@@ -63,7 +65,7 @@ func (s security) getReminder(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "reminder", &data)
 }
 
-// postLater postpones the enrolment.
+// postLater postpones the enrolment and continues the sign-in.
 func (s security) postLater(req *page.Request) error {
 	if err := s.Manage.Authenticators.Postpone(req.Context(), req.Me); err != nil {
 		return err

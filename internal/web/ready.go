@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// readyFor is how long the result of a check is cached: any client may request /readyz,
-	// and each check writes to the disk.
+	// readyFor is how long the result of a check is cached. Any client can request /readyz, and
+	// each check writes to the disk.
 	readyFor = 2 * time.Second
 
-	// readyTime is the timeout of a check. Load balancers usually wait no longer.
+	// readyTime is the timeout of a check. Load balancers usually don't wait for longer.
 	readyTime = 5 * time.Second
 )
 
@@ -28,13 +28,13 @@ type readiness struct {
 	vitals []health.Vital
 }
 
-// check returns a result that is at most readyFor old. Concurrent calls wait for one check.
+// check returns a result that is no older than readyFor. Concurrent calls wait for the same check.
 func (r *readiness) check(ctx context.Context, o Options) []health.Vital {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	age := o.Login.Clock().Sub(r.at)
 	if age < 0 || age >= readyFor {
-		// A client that closes its connection mustn't cancel the check for the others.
+		// A client that closes its connection mustn't cancel the check for other clients.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTime)
 		defer cancel()
 		r.vitals, r.at = o.Health(ctx), o.Login.Clock()
@@ -42,8 +42,8 @@ func (r *readiness) check(ctx context.Context, o Options) []health.Vital {
 	return r.vitals
 }
 
-// getReady answers with a line for each part of the server that a sign-in needs, and with
-// status 503 if one of them fails. Reasons are only in the log, since any client may request
+// getReady answers with a line for each part of the server that a sign-in needs. The status is
+// 503 if one of these parts fails. The reason is only in the log, since any client can request
 // the page.
 func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 	status, lines := http.StatusOK, ""

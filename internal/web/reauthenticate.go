@@ -12,7 +12,7 @@ import (
 
 const reauthenticatePath = "/reauthenticate"
 
-// The proofs that the form can require instead of one code; values of the field ask.
+// Values of the field "ask": the proofs that the form can require instead of one code.
 const (
 	askTwoCodes   = "two"
 	askBackupCode = "backup"
@@ -24,7 +24,7 @@ type proofForm struct {
 	action    string
 	returnURL string
 	carried   []carriedField // the fields of the other form
-	ask       string         // the proof to require; "": one code
+	ask       string         // the proof that the form requires; empty: one code
 }
 
 func (s signIn) reauthenticatePage(req *page.Request, form proofForm) (reauthenticatePage, error) {
@@ -62,7 +62,7 @@ func (s signIn) reauthenticatePage(req *page.Request, form proofForm) (reauthent
 	return data, err
 }
 
-// codeLabel returns the label of the field for a code, as [codeTitle].
+// codeLabel is like [codeTitle] but returns the label of the field for a code.
 func codeLabel(f login.CodeFormat) *locale.Message {
 	if len(f.Digits) != 1 {
 		return locale.Say("code.code")
@@ -97,8 +97,8 @@ func (s signIn) postReauthenticate(req *page.Request) error {
 }
 
 // submitProofs submits the proofs in the request's form. If they are right, the session gets a
-// new token and proven is true. If they are wrong, it shows the form again with a message and
-// returns false and no error.
+// new token and the result proven is true. If they are wrong, submitProofs shows the form again
+// with a message, and proven is false and err nil.
 func (s signIn) submitProofs(req *page.Request, form proofForm) (progress login.Progress, proven bool, err error) {
 	typed := req.ReadForm()
 	if err := typed.Err(); err != nil {
@@ -133,7 +133,7 @@ func (s signIn) submitProofs(req *page.Request, form proofForm) (progress login.
 		case errors.Is(err, login.ErrShielded):
 			data.Error = locale.Say("login.shielded")
 		case errors.Is(err, login.ErrEnded):
-			data.Error = locale.Say("code.wrong") // the session doesn't end
+			data.Error = locale.Say("code.wrong") // attempts have ended, but not the session
 		case errors.Is(err, login.ErrWrongPassword):
 			data.Error = locale.Say("password.wrong")
 		case errors.Is(err, login.ErrRejected):

@@ -10,14 +10,14 @@ import (
 )
 
 // returnPathOf returns the path of the page to which the browser returns after a sign-in or
-// reauthentication: the requested page, or for a form the page with the form. No POST is ever
-// repeated.
+// reauthentication. That is the requested page or, if the request submits a form, the page with
+// the form: no POST is ever repeated.
 func returnPathOf(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return login.CheckReturn(r.URL.RequestURI())
 	}
 	if wizard, ok := strings.CutSuffix(r.URL.Path, "/confirm"); ok {
-		return login.CheckReturn(wizard) // the same wizard, since its QR code may be scanned already
+		return login.CheckReturn(wizard) // not a new wizard, since this one's QR code may be scanned already
 	}
 	switch r.URL.Path {
 	case passesPath:
@@ -36,8 +36,8 @@ func returnPathOf(r *http.Request) string {
 	return "/"
 }
 
-// The forms of the settings tabs by the paths to which they are submitted. A form is a tab's
-// path with a fragment.
+// The forms of the settings tabs, by the paths to which they are submitted. A form is represented
+// by its tab's path with a fragment.
 var (
 	forms = map[string]string{
 		"/settings/security/password":     changePasswordForm,
@@ -56,5 +56,5 @@ func formFor(path string) string {
 	return forms[path]
 }
 
-// changePasswordForm is the form to change the password.
+// changePasswordForm is the form that changes the password.
 const changePasswordForm = "/settings/security#change-password"

@@ -7,22 +7,24 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-// route is one route of the portal, with the requirement that a request must meet before the
-// handler gets it.
+// route is one route of the portal. A request must meet the requirement before the handler gets
+// the request.
 type route struct {
 	pattern string
 	needs   access.Requirement
 	handle  func(*page.Request) error
 }
 
-// changesSignIn reports whether the route changes how the account signs in. The route that
-// confirms an enrolment isn't one of them, since the start of the enrolment required the proofs.
+// changesSignIn reports whether the route changes how the account signs in, so that it requires
+// proofs. It returns false for the route that confirms an enrolment, since the start of the
+// enrolment required the proofs.
 func (r route) changesSignIn() bool {
 	return r.needs == access.Fresh && strings.HasPrefix(r.pattern, "POST ") && !strings.HasSuffix(r.pattern, "/confirm")
 }
 
-// leadsToTwoFactor reports whether the route is part of the way to two-factor authentication. It is
-// open to an account that must enable it first, as are the public routes, such as the sign-out.
+// leadsToTwoFactor reports whether the route is a step towards two-factor authentication. If an
+// account must enable two-factor authentication first, only such routes are open to it, and the
+// public routes, such as the sign-out.
 func (r route) leadsToTwoFactor() bool {
 	switch _, path, _ := strings.Cut(r.pattern, " "); path {
 	case reauthenticatePath, newAuthenticatorPath, "/settings/security/authenticators", "/settings/security/authenticators/{id}",
@@ -32,8 +34,8 @@ func (r route) leadsToTwoFactor() bool {
 	return false
 }
 
-// routes returns all routes of the portal, with their requirements. A handler reads a form,
-// calls one function, and shows a page or redirects.
+// routes returns all routes of the portal. A handler reads a form, calls one function, and shows a
+// page or redirects.
 func (s *server) routes() []route {
 	return []route{
 		{"GET /{$}", access.Session, panels{s}.getHome},

@@ -16,10 +16,10 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-// Paths of the optional script that panels may include; see docs/proxies.md.
+// Paths of the optional script that panels can include; see docs/proxies.md.
 const (
 	scriptPath   = access.OwnPrefix + "session.js"
-	checkPath    = access.OwnPrefix + "session"   // says whether the visit opens a path
+	checkPath    = access.OwnPrefix + "session"   // answers whether the visit opens a path
 	signedInPath = access.OwnPrefix + "signed-in" // the last page of a sign-in in another tab
 )
 
@@ -30,8 +30,8 @@ const scriptCaching = "max-age=3600"
 //go:embed session.js
 var sessionScript []byte
 
-// getScript serves the script with its texts from the catalogue. The script is one function, so
-// that it adds only one name to the panel's global names.
+// getScript returns the handler that serves the script, with its texts from the catalogue. All of
+// the script is inside one function, so that it adds only one name to the panel's global names.
 func (s panels) getScript() func(*page.Request, *access.Panel) error {
 	c := s.Catalogue()
 	words, _ := json.Marshal(map[string]string{
@@ -49,8 +49,8 @@ func (s panels) getScript() func(*page.Request, *access.Panel) error {
 	}
 }
 
-// getCheck answers whether the visit opens a path of the panel: 204, or 401 with the URL of a
-// sign-in that ends at signedInPath. It only reads.
+// getCheck answers whether the visit opens a path of the panel. If it does, the answer is 204. If a
+// sign-in is needed, the answer is 401 with the URL of a sign-in that ends at signedInPath.
 func (s panels) getCheck(req *page.Request, panel *access.Panel) error {
 	path, a, err := s.admitPath(req, panel)
 	switch {
@@ -66,7 +66,7 @@ func (s panels) getCheck(req *page.Request, panel *access.Panel) error {
 	return nil
 }
 
-// getSignedIn shows the last page of a sign-in for which another tab waits.
+// getSignedIn shows the last page of a sign-in if another tab waits for the sign-in.
 func (s panels) getSignedIn(req *page.Request, panel *access.Panel) error {
 	path, a, err := s.admitPath(req, panel)
 	switch {
@@ -84,7 +84,7 @@ func (s panels) getSignedIn(req *page.Request, panel *access.Panel) error {
 }
 
 // admitPath returns the path in the query, and whether the visit meets the panel's demand for
-// it.
+// this path.
 func (s panels) admitPath(req *page.Request, panel *access.Panel) (path string, a entry.Admission, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
 	a, err = s.Entry.Admit(req.Context(), panel, entry.Request{Request: access.Request{Method: http.MethodGet, Target: path}, Visit: panel.VisitToken(req.Request)})

@@ -101,7 +101,7 @@ func (s security) securityPage(req *page.Request) (securityPage, error) {
 	case data.Wrong > 0:
 		data.PasswordAdvice = locale.Say("security.password_known")
 	case data.Notice != nil && data.Notice.Text.Concerns("notice.weak"):
-		data.PasswordAdvice = locale.Say("security.password_weak") // shown once: the strength isn't stored
+		data.PasswordAdvice = locale.Say("security.password_weak") // shown only once, since the strength isn't stored
 	default:
 		data.StepsDone++
 	}
@@ -120,8 +120,8 @@ func (s security) securityPage(req *page.Request) (securityPage, error) {
 	return data, nil
 }
 
-// redirectToSecurity redirects to the Security tab. Its routes are addresses of forms' answers,
-// which a browser may load again.
+// redirectToSecurity redirects to the Security tab. It also answers GET requests for the paths to
+// which forms are submitted, since browsers sometimes load the answer to a form again.
 func (s security) redirectToSecurity(req *page.Request) error {
 	s.redirect(req, "/settings/security")
 	return nil
@@ -184,7 +184,7 @@ func (s security) postBackupCodes(req *page.Request) error {
 	}
 	set, err := s.Manage.Authenticators.IssueBackupCodes(req.Context(), req.Me, form.Value("replaces"))
 	if errors.Is(err, manage.ErrReplaced) {
-		return s.redirectToSecurity(req) // the answer was reloaded: the codes that it showed stay valid
+		return s.redirectToSecurity(req) // the user reloaded the page with the codes, which stay valid
 	}
 	var wait *login.WaitError
 	if errors.As(err, &wait) {
@@ -197,8 +197,8 @@ func (s security) postBackupCodes(req *page.Request) error {
 	return s.showCodes(req, set, false, nil)
 }
 
-// postCodesSaved answers the form on the page of new backup codes, and the one on the
-// Security tab.
+// postCodesSaved answers the form with which the owner confirms that the backup codes are saved.
+// The page of new backup codes and the Security tab have this form.
 func (s security) postCodesSaved(req *page.Request) error {
 	if err := s.Manage.Authenticators.ConfirmBackupCodes(req.Context(), req.Me, req.ID()); err != nil {
 		return err
@@ -206,12 +206,12 @@ func (s security) postCodesSaved(req *page.Request) error {
 	return s.redirectToSecurity(req)
 }
 
-// showCodes shows new backup codes, which no other page shows, and machine passes that still work.
+// showCodes shows new backup codes, which no other page shows, and the machine passes inForce.
 func (s security) showCodes(req *page.Request, set backupcode.Set, justEnabled bool, inForce []passRow) error {
 	now := s.Login.Clock()
 	name := strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Cf, r) {
-			return -1 // marks for the direction of text
+			return -1 // drops invisible characters, such as marks for the direction of text
 		}
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
 			return '-' // not allowed in file names on some systems
@@ -219,7 +219,7 @@ func (s security) showCodes(req *page.Request, set backupcode.Set, justEnabled b
 		return r
 	}, req.Text(locale.Say("backup_codes.file", "name", req.Me.Account.Name))+".txt")
 	text := s.SiteName + " " + s.PublicURL + "\n" + req.Me.Account.Name + "\n" + req.Catalogue.Day(now.UTC()) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
-	// The page has no menu and no tabs, since one click on them would lose the codes.
+	// The page has no menu and no tabs, since one click there would lose the codes.
 	return s.Render(req, http.StatusOK, "backup-codes", &backupCodesPage{
 		Frame: page.Frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, Passes: inForce, CodeSet: set.ID(), Codes: set.Codes,
 		URL: s.PublicURL, Username: req.Me.Account.Name, At: now,
@@ -253,8 +253,8 @@ func (s security) postRename(req *page.Request) error {
 	return s.Render(req, http.StatusUnprocessableEntity, "security", &data)
 }
 
-// nameMessage returns the message for a name that was refused with err. maxLength is the maximum
-// length of such a name, in code points.
+// nameMessage returns the message for a name that was refused with the error err. maxLength is the
+// maximum length of such a name, in code points.
 func nameMessage(err error, maxLength int) *locale.Message {
 	var character *label.CharacterError
 	switch {
@@ -272,8 +272,8 @@ func (s security) postRemove(req *page.Request) error {
 	return s.answerRemoval(req, token, err, "removed")
 }
 
-// answerRemoval answers a request to remove authenticators, with the session's new token or the
-// error of the removal. notice is the name of the notice if it succeeded.
+// answerRemoval answers a request to remove authenticators. The removal returned token, the
+// session's new token, and err. notice is the name of the notice to show if the removal succeeded.
 func (s security) answerRemoval(req *page.Request, token secret.Text, err error, notice string) error {
 	switch {
 	case errors.Is(err, manage.ErrSuspect):

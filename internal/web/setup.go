@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// getSetup shows the page of a one-time link, which stays unused. The token of an operator's
-// link for the wizard moves from the address into a cookie, until the wizard uses it.
+// getSetup shows the page of a one-time link, but doesn't redeem the link. If it is an operator's
+// link for the wizard, getSetup moves its token from the URL into a cookie, until the wizard uses it.
 func (s setUp) getSetup(req *page.Request) error {
 	token := req.URL.Query().Get("ticket")
 	opened, err := s.Manage.Links.Open(req.Context(), token)

@@ -15,15 +15,16 @@ import (
 )
 
 // If the portal is on its panel's host, the panel's scripts have the portal's origin: they can
-// submit its forms and read its pages. They don't know the password and the code. So every form
-// that changes how the account signs in must contain both; earlier proofs aren't enough.
+// submit the portal's forms and read its pages. But they don't know the password and the code. So
+// every form that changes how the account signs in must contain both; earlier proofs aren't enough.
 
 // isShared reports whether the portal is on its panel's host.
 func (s *server) isShared() bool { return len(s.Panels) == 1 && s.Panels[0].Shared }
 
 // A panel may have registered service workers for the whole host before the gateway refused them
-// (see package gateway). Browsers remove them together with the host's storage: the portal's first
-// page in each browser sends Clear-Site-Data, and so does every answer to a worker.
+// (see package gateway). Browsers remove workers together with the host's storage. So the first
+// page of the portal in each browser has the header Clear-Site-Data, and so has every answer to a
+// worker.
 const (
 	clearedCookie     = "sallyport-cleared"
 	clearedCookieLife = 400 * 24 * time.Hour // the maximum in browsers
@@ -33,7 +34,7 @@ const (
 // makes the browser remove the panel's service workers.
 func (s *server) isOwnDocument(req *page.Request) bool {
 	document := access.IsDocument(req.Header)
-	// A worker forwards the navigation, or requests the page itself as a script would.
+	// A worker forwards the browser's navigation, or requests the page itself, as a script would.
 	worker := !document && (access.ClientKindOf(req.Method, req.Header) == access.Navigation || req.Header.Get("Sec-Fetch-Site") == "same-origin")
 	if worker || document && s.Cookie(req.Request, clearedCookie) == "" {
 		req.W.Header().Set("Clear-Site-Data", `"storage"`)
@@ -42,14 +43,15 @@ func (s *server) isOwnDocument(req *page.Request) bool {
 	return document
 }
 
-// withoutPrefix removes the prefix from the paths of requests for next.
+// withoutPrefix returns a handler that removes the prefix from the path of a request and passes the
+// request to next.
 func withoutPrefix(prefix string, next http.Handler) http.Handler {
 	if prefix == "" {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.StripPrefix(prefix, http.HandlerFunc(func(w http.ResponseWriter, inner *http.Request) {
-			defer func() { r.Pattern = inner.Pattern }() // for [Options.Measure]
+			defer func() { r.Pattern = inner.Pattern }() // [Options.Measure] needs it
 			next.ServeHTTP(w, inner)
 		})).ServeHTTP(w, r)
 	})
@@ -61,8 +63,9 @@ var proofFields = []string{"username", "password", "code", "next_code", "backup_
 // carriedField is a field of another form in a [proofForm].
 type carriedField struct{ Name, Value string }
 
-// proveInForm submits the proofs in the request's form, and gives the session a new token. If
-// it returns false without an error, it has shown the form again, with fields for the proofs.
+// proveInForm submits the proofs in the request's form. If they are right, it gives the session a
+// new token and returns true. If they are wrong or missing, it shows the form again with fields for
+// the proofs, and returns false and no error.
 func (s signIn) proveInForm(req *page.Request) (bool, error) {
 	typed := req.ReadForm()
 	if err := typed.Err(); err != nil {
@@ -91,8 +94,9 @@ func (s signIn) proveInForm(req *page.Request) (bool, error) {
 	return err == nil, err
 }
 
-// meWith returns the account and the session that has this token, which a sign-in or a
-// reauthentication just gave it. It returns [login.ErrNoAttempt] if the session has ended since.
+// meWith returns the session with this token, and its account. A sign-in or a reauthentication has
+// just given the session this token. If the session has ended in the meantime, meWith returns
+// [login.ErrNoAttempt].
 func (s *server) meWith(req *page.Request, token secret.Text) (login.Me, error) {
 	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), token.Reveal(), s.Login.Life, s.Login.Clock())
 	if errors.Is(err, db.ErrNotFound) {

@@ -15,10 +15,10 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// A shielded account accepts passwords from known browsers only. Its owner can get a mail with a
-// link that lets another browser in, and opens the link in that browser. If the owner reads the
-// mail on another device, the link shows a code there, which the owner types in the browser that
-// asked.
+// A shielded account accepts passwords from known browsers only. Another browser can ask for a
+// mail to the account's owner, with a link that lets this browser in. The owner opens the link in
+// this browser. If the owner opens the link on another device, it shows a code there, which the
+// owner types in the browser that asked.
 
 // postAskUnlock requests a mail with a link that lets the browser in. The answer is the same for
 // every name.
@@ -27,7 +27,7 @@ func (s recoveries) postAskUnlock(req *page.Request) error {
 	if err := form.Err(); err != nil {
 		return err
 	}
-	// Keep the cookie, so that the browser can use a second link as well as the first one.
+	// Keep an existing cookie, so that the browser can use an earlier link as well as the new one.
 	asker := s.Cookie(req.Request, unlockCookie)
 	if !secret.IsToken(asker) {
 		asker = secret.NewToken().Reveal()
@@ -49,15 +49,15 @@ func (s recoveries) postAskUnlock(req *page.Request) error {
 	return nil
 }
 
-// errUnlockLink means that a link that lets a browser in isn't valid. Its owner can ask for another.
+// errUnlockLink means that a link that lets a browser in isn't valid. The user can ask for another.
 var errUnlockLink = fmt.Errorf("link that lets a browser in: %w", ticket.ErrInvalid)
 
 func unlockCode() unlockCodePage {
 	return unlockCodePage{Frame: page.Frame{Title: locale.Say("unlock_code.title")}}
 }
 
-// getUnlock shows the page of a mailed link, which stays unused. Without a link it shows the page
-// with the form for the code.
+// getUnlock shows the page of a mailed link, but doesn't redeem the link. If the URL has no ticket,
+// getUnlock shows the page with the form for the code.
 func (s recoveries) getUnlock(req *page.Request) error {
 	if !req.URL.Query().Has("ticket") {
 		if !s.Recovery.HasMail() {
@@ -84,7 +84,7 @@ func (s recoveries) showUnlock(req *page.Request, status int, token string) erro
 	return s.Render(req, status, "unlock", &data)
 }
 
-// postUnlock lets the browser in, if it asked for the link.
+// postUnlock lets the browser in if it is the one that asked for the link.
 func (s recoveries) postUnlock(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
@@ -104,7 +104,7 @@ func (s recoveries) postUnlock(req *page.Request) error {
 	return nil
 }
 
-// letIn sends a browser that was just let in to the sign-in page.
+// letIn redirects a browser that was just let in to the sign-in page.
 func (s recoveries) letIn(req *page.Request, device secret.Text, owner account.Account) {
 	s.rememberDevice(req, device)
 	s.SetCookie(req.W, unlockCookie, "", 0)
@@ -112,7 +112,7 @@ func (s recoveries) letIn(req *page.Request, device secret.Text, owner account.A
 	s.redirect(req, "/login", "notice", "let_in")
 }
 
-// postUnlockCode lets the browser in with the code that the link showed in another one.
+// postUnlockCode lets the browser in with the code that the link showed in another browser.
 func (s recoveries) postUnlockCode(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {

@@ -38,16 +38,17 @@ type Options struct {
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
 	Log            *slog.Logger
-	// Admin is the handler of the paths below /admin; nil: there are none. Their host mustn't be a
-	// panel's, whose scripts could then act for an administrator.
+	// Admin is the handler of the paths below /admin, or nil if there are no such paths. It must
+	// be nil if the portal shares its host with a panel, whose scripts could act for an
+	// administrator.
 	Admin http.Handler
-	// Measure is called after every answer; it may be nil. route is the pattern of a route,
-	// never the requested path.
+	// Measure is called after every answer; it may be nil. The parameter route is the pattern of
+	// a route, never the requested path.
 	Measure func(route string, status int, took time.Duration)
-	// Health returns the lines of /readyz about what signing in needs. It writes to the
-	// disk, so each result is used for [readyFor].
+	// Health returns the lines of /readyz about what a sign-in needs. It writes to the disk, so
+	// each result is used for the duration readyFor.
 	Health func(ctx context.Context) []health.Vital
-	// Vitals returns the lines about parts of this process that fail.
+	// Vitals returns the lines of /readyz about parts of this process that fail.
 	Vitals func() []health.Vital
 }
 
@@ -60,8 +61,8 @@ type server struct {
 	ready  readiness
 }
 
-// The areas of the pages. The methods of each type are the handlers of one area, with what only
-// they need.
+// The areas of the pages. The methods of each type are the handlers of one area, and what only
+// these handlers need.
 type (
 	signIn     struct{ *server } // sign-in, reauthentication and sign-out
 	setUp      struct{ *server } // one-time links
@@ -72,8 +73,8 @@ type (
 	panels     struct{ *server } // the way to a panel, on the portal and on the panel's host
 )
 
-// newServer returns a server with the given pages, or with all pages by default. base is the
-// prefix of the paths of static files, by default the path of the public URL.
+// newServer returns a server with the given pages, by default all. base is the prefix of the paths
+// of static files; if it is empty, the prefix is the path of the public URL.
 func newServer(o Options, base string, pages ...string) (*server, error) {
 	s := &server{Options: o, panels: map[string]*access.Panel{}, mux: http.NewServeMux()}
 	var err error
@@ -132,11 +133,11 @@ func New(o Options) (http.Handler, error) {
 	}))
 
 	outer := http.NewServeMux()
-	for _, path := range slices.Compact([]string{"", at}) { // both paths, since requests with an unknown host name get here too
+	for _, path := range slices.Compact([]string{"", at}) { // also without at, for requests with an unknown host name
 		outer.HandleFunc("GET "+path+"/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 		outer.HandleFunc("GET "+path+"/readyz", s.getReady)
 	}
-	// Before the guard as well: the error pages that it writes need these files.
+	// Static files bypass the guard, since its own error pages need them.
 	outer.Handle("GET "+at+"/static/", s.Static())
 	outer.Handle("/", s.guard(foreign.Handler(pages)))
 	return s.Wrap(s.canonicalOnly(outer)), nil
@@ -216,8 +217,8 @@ func (s *server) identify(req *page.Request, needs access.Requirement) error {
 	return err
 }
 
-// redirect is like [page.Site.Redirect]. A redirect that would continue to a panel goes to
-// getContinue instead; see [access.PagePolicy].
+// redirect is like [page.Site.Redirect], but a redirect that would continue to a panel goes to
+// getContinue; see [access.PagePolicy].
 func (s *server) redirect(req *page.Request, path string, query ...string) {
 	if strings.HasPrefix(path, enterPagePath+"?") {
 		path, query = continuePath, []string{"return", path}
@@ -225,14 +226,15 @@ func (s *server) redirect(req *page.Request, path string, query ...string) {
 	s.Redirect(req, path, query...)
 }
 
-// redirectWithSession sets the session's new token and redirects; see [server.redirect].
+// redirectWithSession sets the cookie with the session's new token and redirects; see
+// [server.redirect].
 func (s *server) redirectWithSession(req *page.Request, session secret.Text, path string, query ...string) {
 	s.SetCookie(req.W, page.SessionCookie, session.Reveal(), s.Login.Life.Absolute)
 	s.redirect(req, path, query...)
 }
 
-// frameOf returns the frame of a page with its notice. For those who run the portal, the frame also
-// says what is wrong with the clock.
+// frameOf returns the frame of a page, with the page's notice. For accounts with another role than
+// [account.Member], the frame also says what is wrong with the clock.
 func (s *server) frameOf(req *page.Request, title *locale.Message, tab string) page.Frame {
 	f := req.Frame(title, tab)
 	f.Notice = s.noticeOf(req)
@@ -242,7 +244,8 @@ func (s *server) frameOf(req *page.Request, title *locale.Message, tab string) p
 	return f
 }
 
-// clockMessage returns a message for operators if the server's clock is wrong, or nil.
+// clockMessage returns a message that says what is wrong with the server's clock, or nil if it is
+// right.
 func (s *server) clockMessage(req *page.Request) *locale.Message {
 	refused, err := s.Login.CodesRefused(req.Context())
 	if err != nil {

@@ -17,16 +17,17 @@ import (
 const newAuthenticatorPath = "/settings/security/authenticators/new"
 
 // getNewAuthenticator shows the page to which a panel, an administrator's link or a sign-in
-// redirects a browser to set up two-factor authentication. The enrolment starts with a button of
-// the page rather than with the page, since another site can make a browser load any page. If a
-// panel shares the portal's host, the form of the Security tab starts it, with fields for proofs.
+// redirects a browser to set up two-factor authentication. The page has a button that starts the
+// enrolment. The page itself doesn't start it, since another site can make a browser load any page.
+// If a panel shares the portal's host, getNewAuthenticator redirects to the Security tab, whose form
+// starts the enrolment and asks for proofs.
 func (s security) getNewAuthenticator(req *page.Request) error {
 	hasLink := s.Cookie(req.Request, ticketCookie) != ""
 	required := s.mustEnroll(req)
 	switch {
 	case s.redirectedBack(req):
 		return nil
-	case s.isShared() && hasLink && !required: // otherwise the Security tab isn't open
+	case s.isShared() && hasLink && !required: // if required, the Security tab isn't open
 		s.redirect(req, "/settings/security#two-factor", "notice", "link")
 		return nil
 	case s.isShared() && !required:
@@ -95,8 +96,8 @@ func (s security) wizardPage(req *page.Request, id string) (wizardPage, error) {
 	return data, nil
 }
 
-// answerClosedWizard answers a request for an enrolment that isn't open in this session: it was
-// confirmed, has expired, or belongs to another session.
+// answerClosedWizard answers a request for an enrolment that isn't open in this session, because it
+// was confirmed, has expired, or belongs to another session.
 func (s security) answerClosedWizard(req *page.Request, id string) error {
 	if s.isConfirmedAuthenticator(req, id) {
 		s.redirect(req, "/settings/security", "notice", "already_confirmed")
@@ -126,7 +127,7 @@ func (s security) postConfirm(req *page.Request) error {
 	id := req.ID()
 	confirmed, err := s.Manage.Authenticators.ConfirmEnrollment(req.Context(), req.Me, manage.Confirmation{ID: id, Code: form.Value("code"), Name: form.Value("name"), Ticket: s.Cookie(req.Request, ticketCookie)})
 	if errors.Is(err, login.ErrClock) {
-		s.logOutcome(req, "confirm", login.Progress{}, "", err) // other outcomes aren't logged as sign-ins
+		s.logOutcome(req, "confirm", login.Progress{}, "", err) // the other outcomes aren't logged as sign-ins
 	}
 	switch {
 	case err == nil && len(confirmed.BackupCodes.Codes) > 0:
@@ -173,8 +174,8 @@ func (s security) postCancelEnrollment(req *page.Request) error {
 	return nil
 }
 
-// isConfirmedAuthenticator reports whether id is a confirmed authenticator of the signed-in
-// account.
+// isConfirmedAuthenticator reports whether the signed-in account has a confirmed authenticator with
+// this id.
 func (s security) isConfirmedAuthenticator(req *page.Request, id string) bool {
 	_, err := authenticator.ByID(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, id)
 	return err == nil

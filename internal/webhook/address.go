@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// AddressError means that no request is sent to an address.
+// AddressError means that Sallyport sends no request to an address.
 type AddressError struct {
 	Addr    netip.Addr
-	Private bool // the address isn't public; if false, it is public but the URL is http
+	Private bool // true: the address isn't public; false: it is public, but the URL is http
 }
 
 func (e *AddressError) Error() string {
@@ -19,8 +19,8 @@ func (e *AddressError) Error() string {
 	return fmt.Sprintf("the receiver's address %v is public, so webhook.url must begin with https://; or name its network in webhook.networks", e.Addr)
 }
 
-// CheckAddress returns an [*AddressError] unless requests may be sent to the address. That is the
-// case if it is in one of the networks, or if it is public and scheme is https.
+// CheckAddress returns nil if requests may be sent to the address addr, and an [*AddressError]
+// otherwise. They may if addr is in one of the networks, or if addr is public and scheme is https.
 func CheckAddress(scheme string, addr netip.Addr, networks []netip.Prefix) error {
 	addr = addr.Unmap()
 	isNamed := slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) })
@@ -35,8 +35,8 @@ func CheckAddress(scheme string, addr netip.Addr, networks []netip.Prefix) error
 	return nil
 }
 
-// notPublic4 are the blocks of IPv4 that are not globally reachable, by the IANA IPv4
-// Special-Purpose Address Registry, with multicast.
+// notPublic4 are the blocks of IPv4 that are not globally reachable according to the IANA IPv4
+// Special-Purpose Address Registry, and multicast.
 var notPublic4 = prefixes(
 	"0.0.0.0/8",       // this network: Linux takes 0.0.0.0 for this machine
 	"10.0.0.0/8",      // private
@@ -55,14 +55,14 @@ var notPublic4 = prefixes(
 	"240.0.0.0/4",     // reserved, and broadcast
 )
 
-// globalUnicast is the only block of IPv6 that is assigned to hosts on the Internet. Loopback,
-// unique local, link-local, site-local, multicast and IPv4-compatible addresses are outside of
-// it.
+// globalUnicast is the only block of IPv6 from which hosts on the Internet have addresses.
+// Loopback, unique local, link-local, site-local, multicast and IPv4-compatible addresses are
+// outside this block.
 var globalUnicast = netip.MustParsePrefix("2000::/3")
 
-// notPublic6 are the blocks within it that are not globally reachable, by the IANA IPv6
-// Special-Purpose Address Registry, or whose addresses contain an IPv4 address to which they
-// lead.
+// notPublic6 are the blocks within globalUnicast that are not globally reachable according to the
+// IANA IPv6 Special-Purpose Address Registry, or whose addresses lead to an IPv4 address that
+// they contain.
 var notPublic6 = prefixes(
 	"2001::/23",     // protocol assignments, with Teredo
 	"2001:db8::/32", // documentation
@@ -70,8 +70,8 @@ var notPublic6 = prefixes(
 	"3fff::/20",     // documentation
 )
 
-// nat64 is the prefix by which hosts with IPv6 alone reach IPv4 (RFC 6052, section 2.1). The
-// IPv4 address is in the last 4 bytes.
+// nat64 is the prefix by which IPv6-only hosts reach IPv4 addresses (RFC 6052, section 2.1). The
+// last 4 bytes of such an address are the IPv4 address.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 func prefixes(all ...string) (list []netip.Prefix) {
@@ -81,8 +81,8 @@ func prefixes(all ...string) (list []netip.Prefix) {
 	return list
 }
 
-// isPublic reports whether an address, which isn't IPv4 mapped to IPv6, is that of a host on the
-// Internet.
+// isPublic reports whether addr is an address of a host on the Internet. It must not be an
+// IPv4-mapped IPv6 address.
 func isPublic(addr netip.Addr) bool {
 	if nat64.Contains(addr) {
 		bytes := addr.As16()

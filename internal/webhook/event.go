@@ -8,7 +8,7 @@ import (
 )
 
 // event is the body of a request (Standard Webhooks, "Payload structure"). docs/webhooks.md
-// describes it to receivers: fields may be added, but existing ones must not change.
+// describes it to receivers. So new versions may add fields but must not change existing ones.
 type event struct {
 	Type      string    `json:"type"` // a [notice.Kind]
 	Timestamp string    `json:"timestamp"`
@@ -27,13 +27,14 @@ type eventData struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-// timeFormat is RFC 3339 with milliseconds, which is what is stored.
+// timeFormat is RFC 3339 with milliseconds, the resolution of stored times.
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 // TestType is the type of the request that [TestBody] returns.
 const TestType = "test"
 
-// Body returns the JSON of a notice. username is empty if the account was removed meanwhile.
+// Body returns the body of a request that reports a notice, as JSON. username is empty if the
+// account was removed in the meantime.
 func Body(n notice.Notice, username string) []byte {
 	e := event{string(n.Kind), n.At.UTC().Format(timeFormat), eventData{
 		Account: n.Account, Username: username, Event: n.Event, By: n.By, Address: n.Address, Browser: n.Browser, Name: n.Name, Reason: n.Reason,
@@ -44,7 +45,7 @@ func Body(n notice.Notice, username string) []byte {
 	return encode(e)
 }
 
-// TestBody returns the JSON of a request that reports no event.
+// TestBody returns the body of a request that only tests the receiver, as JSON. It reports no event.
 func TestBody(id string, now time.Time) []byte {
 	return encode(event{TestType, now.UTC().Format(timeFormat), eventData{Event: id}})
 }

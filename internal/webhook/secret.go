@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// secretPrefix begins a secret in text form.
+// secretPrefix is what each secret in a file begins with.
 const secretPrefix = "whsec_"
 
 // Sizes of a key in bytes (Standard Webhooks, "Signature scheme").
@@ -22,7 +22,7 @@ const (
 	maxKey = 64
 )
 
-// MaxSecrets is how many secrets may be in use at the same time: the new one and the old one.
+// MaxSecrets is how many secrets can be in use at the same time: a new one and the old one.
 const MaxSecrets = 2
 
 var (
@@ -31,9 +31,9 @@ var (
 	errSameTwice = errors.New("contains the same secret twice")
 )
 
-// ParseSecrets returns the keys of a file with one secret a line: whsec_ followed by a key of 24
-// to 64 bytes in standard base64 with padding. Empty lines are ignored. There must be one secret
-// or two. Errors don't repeat the text.
+// ParseSecrets returns the keys in text, the content of a file with one or two secrets, one per
+// line. A secret is whsec_ followed by a key of 24 to 64 bytes in standard base64 with padding.
+// Empty lines are ignored. Errors never contain the text.
 func ParseSecrets(text string) ([]secret.Text, error) {
 	var keys []secret.Text
 	n := 0
@@ -67,7 +67,7 @@ func parseSecret(line string) (secret.Text, error) {
 	}
 	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	switch {
-	case err != nil, strings.ContainsAny(encoded, "\r\n"): // which the decoder ignores
+	case err != nil, strings.ContainsAny(encoded, "\r\n"): // the decoder ignores \r and \n
 		return secret.Text{}, fmt.Errorf("isn't base64 after %s", secretPrefix)
 	case len(key) < minKey || len(key) > maxKey:
 		return secret.Text{}, fmt.Errorf("has a key of %d bytes, not %d to %d", len(key), minKey, maxKey)
@@ -75,9 +75,9 @@ func parseSecret(line string) (secret.Text, error) {
 	return secret.NewText(string(key)), nil
 }
 
-// Sign returns the signature of a request: "v1," and the base64 of an HMAC-SHA256 over id, the
-// Unix time of the try and the body, with full stops between them (Standard Webhooks, "Signature
-// scheme"). id must not contain a full stop.
+// Sign returns the signature of a request: "v1," and the base64 of an HMAC-SHA256. The MAC is over
+// the id, the Unix time of the try and the body, joined by full stops (Standard Webhooks,
+// "Signature scheme"). The id must not contain a full stop.
 func Sign(key secret.Text, id string, now time.Time, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(key.Reveal()))
 	fmt.Fprintf(mac, "%s.%d.", id, now.Unix())

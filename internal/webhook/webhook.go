@@ -1,10 +1,10 @@
 // Package webhook reports events to another server by signed HTTP requests, in the form of
 // Standard Webhooks 1.0.0. It owns no table: the outbox stores requests until they are sent,
-// repeats those that failed, and decides from the status of an answer what happens next.
+// repeats those that failed, and decides by the status of the answer what happens next.
 //
 // The operator configures the URL, but the address of its host comes from DNS and can change. The
-// owner of the name must not be able to make the server send requests into its internal network,
-// so each address is checked when a connection is made to it.
+// owner of the host's name must not be able to make Sallyport send requests into its internal
+// network. So each address is checked when a connection is made to it.
 package webhook
 
 import (
@@ -32,12 +32,12 @@ import (
 const Timeout = 15 * time.Second
 
 const (
-	// maxAnswer is how much of an answer's body is read, in bytes. Only the status counts; a
-	// short body is read so that the connection ends properly.
+	// maxAnswer is how many bytes of an answer's body are read. Only the status counts, but the
+	// body is read so that the connection ends properly.
 	maxAnswer = 4 << 10
 
-	// maxHeader is how long the headers of an answer may be, in bytes. A receiver behind a proxy
-	// may set some kilobytes of cookies and policies, which are not kept.
+	// maxHeader is the maximum size, in bytes, of an answer's headers. A receiver behind a proxy
+	// can have some kilobytes of cookies and policies there, which are not used.
 	maxHeader = 16 << 10
 )
 
@@ -51,25 +51,25 @@ const (
 // Client sends requests to one receiver. It is safe for concurrent use.
 type Client struct {
 	URL *url.URL // http or https
-	// Keys sign each request, one signature each. There is one, or two while the receiver's key
-	// is being changed; see [ParseSecrets].
+	// Keys sign each request; each key makes one signature. There is one key, or two while the
+	// receiver's key is being changed; see [ParseSecrets].
 	Keys []secret.Text
-	// Networks are those with receivers that may be private and may be reached without TLS.
+	// Networks are the networks in which a receiver can be private and can be reached without TLS.
 	Networks []netip.Prefix
-	// Roots are the CAs that may have issued the receiver's certificate; nil: this machine's.
+	// Roots are the CAs that may have issued the receiver's certificate; nil: this machine's CAs.
 	Roots *x509.CertPool
-	// Trace, unless it is nil, gets lines about each request, without keys.
+	// Trace, if it isn't nil, is called with lines about each request. They never contain keys.
 	Trace func(line string)
 
-	resolver *net.Resolver // nil: this machine's
+	resolver *net.Resolver // nil: this machine's resolver
 }
 
-// errSlow is the error of a receiver that doesn't answer in time.
+// errSlow means that the receiver didn't answer in time.
 var errSlow = fmt.Errorf("the receiver took longer than %v", Timeout)
 
-// Send sends one request and returns the status of the answer, which may be any. It follows no
-// redirect and uses no proxy. id is the id of the event, which is the same in each try, so that
-// the receiver can ignore repetitions. now is the time of this try.
+// Send sends one request and returns the status of the answer, whatever the status is. It follows
+// no redirect and uses no proxy. The parameter id is the event's id. It is the same in each try, so
+// that the receiver can ignore repetitions. The parameter now is the time of this try.
 func (c *Client) Send(ctx context.Context, id string, now time.Time, body []byte) (status int, err error) {
 	if id == "" || strings.Contains(id, ".") {
 		return 0, fmt.Errorf("the id %q can't be signed", id) // the signed text would be ambiguous
@@ -107,14 +107,14 @@ func (c *Client) Send(ctx context.Context, id string, now time.Time, body []byte
 		return 0, cause(ctx, err)
 	}
 	defer answer.Body.Close()
-	// After "101 Switching Protocols" the transport leaves the connection to its caller.
+	// After "101 Switching Protocols", the transport leaves it to its caller to close the connection.
 	defer context.AfterFunc(ctx, func() { answer.Body.Close() })()
 	start, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	c.traceAnswer(answer, start)
 	return answer.StatusCode, nil
 }
 
-// cause returns an error that tells the operator why there is no answer.
+// cause returns the error that tells the operator best why there is no answer.
 func cause(ctx context.Context, err error) error {
 	var forbidden *AddressError
 	switch {
@@ -126,9 +126,9 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// check refuses an address before a connection is made to it. The dialer calls it with the
-// address that it connects to, after the look-up of the name, so that no second look-up can give
-// another one.
+// check returns an error if no connection may be made to the address. The dialer calls check after
+// the look-up of the name, with the address that it is about to connect to. So no second look-up
+// can give a different address.
 func (c *Client) check(_ context.Context, _, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -143,8 +143,8 @@ func (c *Client) trace(format string, args ...any) {
 	}
 }
 
-// traceRequest traces the request in the form of HTTP, with its signature, which doesn't reveal
-// the key.
+// traceRequest traces the request in the form of HTTP. The trace contains the signature, which
+// doesn't reveal the key.
 func (c *Client) traceRequest(r *http.Request, body []byte) {
 	c.trace("-> POST %s", r.URL.RequestURI())
 	c.trace("-> Host: %s", r.URL.Host)

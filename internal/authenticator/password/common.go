@@ -43,7 +43,7 @@ const (
 // separators stand between words and add no strength.
 const separators = " .,@-_!?"
 
-// guessableReason returns the reason why the prepared password typed is easy to guess, or "". The
+// guessableReason returns the reason why typed, a prepared password, is easy to guess, or "". The
 // reasons are: it is a common password with little added, it consists of words of the site or
 // account, it has few different characters, or [Strength] puts it within the first million tries.
 // SP 800-63B ("Password Verifiers") requires such a list, and no rules of composition.

@@ -129,7 +129,7 @@ func parsePHC(text string) (p secret.Argon2id, salt, hash []byte, err error) {
 // Outcome is the result of [Verify].
 type Outcome struct {
 	Match   bool
-	Weak    bool      // it matched, but its hash has a lower cost: the caller should store a new one
+	Weak    bool      // matched, but the stored hash has a lower cost: the caller should store a new one
 	Suspect time.Time // since when another person is assumed to know the password; zero if not suspect
 
 	sealed string // the stored bytes that were compared, after a match
@@ -159,8 +159,9 @@ func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon
 	}, nil
 }
 
-// loadForVerify returns the hash and parameters to verify with: those of the account's
-// password, or, with known false, those of the next account that has one.
+// loadForVerify returns the hash and parameters to verify with. They are those of the account's
+// password. If the account has no password, known is false, and they are those of the next account
+// that has one.
 func loadForVerify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID string) (
 	known bool, suspect time.Time, sealed []byte, cost secret.Argon2id, salt, want []byte, err error) {
 	var (
@@ -230,8 +231,8 @@ func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, 
 	return changed.Time, err
 }
 
-// ClampTimes sets to latest the times of changes that are later, since the clock was ahead when
-// they were stored. Otherwise later wrong codes would not make the password suspect.
+// ClampTimes lowers the times of password changes to latest if they are later, since the clock was
+// ahead when they were stored. Otherwise later wrong codes would not make the password suspect.
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `UPDATE passwords SET changed_at = $1 WHERE changed_at > $1`, db.At{Time: latest})
 	if err != nil {

@@ -11,20 +11,20 @@ import (
 	"unicode"
 )
 
-// All limits are counted in steps of the authenticator's own period, since the number of codes
-// that are compared is what a guesser can win. With a period of 60 s they are twice as long in
-// time as with 30 s.
+// All limits are counted in steps of the authenticator's own period, since a guesser's chance
+// depends on the number of codes that are compared. With a period of 60 s, the limits are twice as
+// long in time as with 30 s.
 const (
 	// window is the number of steps accepted on each side of the expected one. RFC 6238,
 	// section 5.2, recommends one, for the delay of typing.
 	window = 1
 
-	// maxDrift is the maximum offset of a phone's clock that two codes in a row can teach: 5
-	// minutes with a period of 30 s.
+	// maxDrift is the maximum offset of a phone's clock that the server learns from two codes in
+	// a row: 5 minutes with a period of 30 s.
 	maxDrift = 10
 
-	// reach is how many steps before a used one may be acceptable at the same time: the full
-	// range of a phone's offset.
+	// reach is the largest distance between two steps that may be acceptable at the same time:
+	// the full range of a phone's offset.
 	reach = 2 * (maxDrift + window)
 
 	// lookBack is how many past steps are compared to recognize a code, but not to accept it,
@@ -57,7 +57,8 @@ func Normalize(typed string) (string, error) {
 	return typed, nil
 }
 
-// Step returns the time step T of t for a period of at least a second (RFC 6238, section 4.2).
+// Step returns the number of the time step at t, which RFC 6238, section 4.2, calls T. The period
+// must be at least a second.
 func Step(t time.Time, period time.Duration) int64 { return t.Unix() / int64(period/time.Second) }
 
 // generator computes the codes of one key. It reuses the keyed hash. It is not safe for
@@ -98,8 +99,8 @@ func (g *generator) is(step int64, code string) bool {
 	return subtle.ConstantTimeCompare(want[:g.digits], []byte(code)) == 1
 }
 
-// find returns the newest step, between newest and oldest, whose code equals code, or 0. It
-// computes the codes of all these steps, even after a match.
+// find returns the newest of the steps from oldest to newest whose code equals code, or 0 if none
+// does. It computes the codes of all these steps, even after a match.
 func (g *generator) find(code string, newest, oldest int64) (matched int64) {
 	for step := newest; step >= oldest; step-- {
 		if g.is(step, code) && matched == 0 {
@@ -126,14 +127,14 @@ const (
 // Check is the outcome of verifying a code.
 type Check struct {
 	Result  Result
-	Step    int64 // of an accepted code; for a pair that of the second code
+	Step    int64 // the step of an accepted code, or of the second code of a pair
 	Drift   int64 // the drift to store, in steps
 	Minutes int   // see Result; at least 1 where it is set
 	from    int64 // the first step that the code or pair uses up
 }
 
-// State is what verification needs of an authenticator. Its steps are counted in its own
-// period. With an empty secret or parameters that aren't supported no code is right.
+// State is what verification needs of an authenticator. Steps are counted in the authenticator's
+// own period. With an empty secret or parameters that aren't supported, no code is right.
 type State struct {
 	Secret []byte
 	Parameters
@@ -155,7 +156,8 @@ func (s State) generator() *generator {
 	return newGenerator(s.Algorithm.hash(), s.Secret, s.Digits)
 }
 
-// usedBy returns the used step that makes step unusable, itself or a later one, or 0.
+// usedBy returns the used step because of which the given step is unusable: that step itself or a
+// later one. It returns 0 if the step is usable.
 func (s State) usedBy(step int64) int64 {
 	switch {
 	case step <= s.StepAhead && step >= s.StepAhead-reach:
@@ -167,10 +169,11 @@ func (s State) usedBy(step int64) int64 {
 	}
 }
 
-// Verify compares a normalized code with the codes of the steps acceptable at now, and with those
-// of earlier steps, to find out why it is wrong. A code of another length is wrong. It computes
-// the same codes for each result, so that the time taken for several authenticators doesn't tell
-// which one matched. It is pure; an accepted step proves something only after [Claim] succeeds.
+// Verify compares a normalized code with the codes of the steps that are acceptable at now. It also
+// compares it with the codes of earlier steps, to find out why a wrong code is wrong. A code of
+// another length is wrong. Verify computes the same set of codes whatever the outcome, so that
+// timing doesn't reveal which of several authenticators matched. It is pure; an accepted step proves
+// something only after [Claim] succeeds.
 func (s State) Verify(code string, now time.Time) Check {
 	if g := s.generator(); g != nil {
 		return s.verify(g, code, now)
@@ -225,9 +228,9 @@ func (s State) used(step int64) Check {
 	return Check{Result: SetBack, Minutes: s.minutes(until + 1 - step)}
 }
 
-// VerifyPair compares two codes with all pairs of consecutive steps that a phone up to ten
-// steps off may show. A random pair of six digits each is right with p = 21·10⁻¹², of eight
-// digits with p = 21·10⁻¹⁶.
+// VerifyPair compares two codes with the codes of all pairs of consecutive steps that a phone may
+// show if its clock is up to ten steps off. A random pair is right with p = 21·10⁻¹² if its codes
+// have six digits, and with p = 21·10⁻¹⁶ if they have eight.
 func (s State) VerifyPair(first, second string, now time.Time) Check {
 	g := s.generator()
 	if g == nil {

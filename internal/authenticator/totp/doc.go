@@ -6,7 +6,7 @@
 //     around now, and [State.VerifyPair] compares two consecutive codes with more steps. The
 //     [Check] that they return says which step matched, or why none did.
 //   - Single use (totp.go): [Claim] stores the step of an accepted code in one conditional
-//     statement, so that of concurrent requests on all nodes one succeeds (R7). A step that is
+//     statement, so that only one of concurrent requests on all nodes succeeds (R7). A step that is
 //     used while the clock may be ahead is stored apart, since [BringBack] may have to lower it.
 //   - The secret (totp.go) is sealed under the key ring, for its row and its owner.
 //   - [Parameters] (parameters.go) are the algorithm, the number of digits and the period. The

@@ -25,8 +25,8 @@ func Base32(key []byte) string {
 
 // KeyURI returns the otpauth:// text of the QR code, at most 400 bytes with a secret of up to 64
 // bytes. It escapes all bytes except letters, digits and "-._~", so that no name can add a
-// parameter. A colon in the issuer would end it within the label, so it becomes a space. Long
-// names are cut at a character boundary; the secret never is.
+// parameter. A colon would end the issuer within the label, so each colon in it becomes a space.
+// Long names are cut at a character boundary; the secret is never cut.
 //
 // Source: Google Authenticator wiki, "Key Uri Format".
 func KeyURI(issuer, account string, key []byte, p Parameters) string {

@@ -52,7 +52,7 @@ func (a Algorithm) hash() func() hash.Hash {
 }
 
 // Parameters are what an authenticator and the server must agree on besides the secret. With
-// the zero value, as with any that isn't supported, no code is right.
+// parameters that aren't supported, such as the zero value, no code is right.
 type Parameters struct {
 	Algorithm Algorithm
 	Digits    int           // 6 to 8
@@ -67,8 +67,8 @@ func (p Parameters) isSupported() bool {
 	return p.Algorithm.hash() != nil && minDigits <= p.Digits && p.Digits <= maxDigits && slices.Contains(periods[:], p.Period)
 }
 
-// parametersOf returns the parameters from the columns of a row. Any that isn't supported is an
-// error.
+// parametersOf returns the parameters from the columns of a row, or an error if one of them isn't
+// supported.
 func parametersOf(algorithm string, digits, seconds int64) (Parameters, error) {
 	p := Parameters{Algorithm: Algorithm(algorithm)}
 	// Compare before converting: a large number must not overflow into a supported one.
@@ -100,15 +100,16 @@ func (p Parameters) CodeAt(secret []byte, t time.Time) string {
 // CodeAt returns the code that an app with the standard parameters shows at t. It is for tests.
 func CodeAt(secret []byte, t time.Time) string { return Standard().CodeAt(secret, t) }
 
-// Units returns the units that a guess at a code of this length costs, if this many of the
-// account's authenticators have codes of that length. A unit is the chance of a guess at one code
-// of six digits, of which three are right at any moment: 3·10⁻⁶. The chance is the same for every
-// period, since the window is counted in codes. It is 3·10⁻⁷ for seven digits and 3·10⁻⁸ for
-// eight, so n authenticators cost n/10 and n/100 units, rounded up. So the 25 units of a year
-// never win more than 25 · 3·10⁻⁶ = 7.5·10⁻⁵.
+// Units returns the number of units that a guess costs. digits is the length of the guessed code,
+// and authenticators is how many of the account's authenticators have codes of that length. A unit
+// is the chance to guess the code of one authenticator with six digits, of which three codes are
+// right at any moment: 3·10⁻⁶. The chance is the same for every period, since the window is counted
+// in codes. It is 3·10⁻⁷ for seven digits and 3·10⁻⁸ for eight, so a guess against n authenticators
+// costs n/10 or n/100 units, rounded up. So the 25 units of a year never win more than
+// 25 · 3·10⁻⁶ = 7.5·10⁻⁵.
 //
-// Parts of a unit aren't counted: a guess that cost a hundredth would allow 2,500 a year, and a
-// row of the ledger holds 256.
+// Parts of a unit aren't counted: if a guess cost a hundredth of one, 2,500 guesses a year would be
+// allowed, but a row of the ledger holds 256.
 func Units(authenticators, digits int) int {
 	perUnit := 1
 	for range digits - minDigits {

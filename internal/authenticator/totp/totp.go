@@ -37,8 +37,8 @@ func Create(ctx context.Context, tx *db.Tx, ring *secret.Ring, a authenticator.A
 }
 
 // Load returns the state of an authenticator. It returns [db.ErrNotFound] if the authenticator
-// was removed, and another error if the secret doesn't open or a parameter isn't supported;
-// callers must deny on each (F3, F4).
+// was removed, and another error if the secret doesn't open or a parameter isn't supported.
+// Callers must deny after any error (F3, F4).
 func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.Authenticator) (State, error) {
 	var (
 		s               State
@@ -60,9 +60,9 @@ func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.
 	return s, nil
 }
 
-// ReadParameters returns the parameters of the authenticator id without its secret, for pages
-// that say what its codes look like. If one isn't supported, it returns the zero Parameters. It
-// returns [db.ErrNotFound] if the authenticator was removed.
+// ReadParameters returns the parameters of the authenticator with the given id, without its secret,
+// for pages that say what its codes look like. If a parameter isn't supported, it returns the zero
+// Parameters. It returns [db.ErrNotFound] if the authenticator was removed.
 func ReadParameters(ctx context.Context, q db.Querier, id string) (Parameters, error) {
 	var (
 		algorithm       string
@@ -160,8 +160,8 @@ func Reseal(ctx context.Context, tx *db.Tx, old secret.Sealed, resealed []byte) 
 	return n == 1, err
 }
 
-// EndSteps marks all steps up to the last one that is accepted at the time earliest as used,
-// after the database was restored from a backup: codes may have been used since the backup was
+// EndSteps marks as used all steps up to the last one that is accepted at the time earliest. It is
+// for a database that was restored from a backup: codes may have been used since the backup was
 // made (F13, R7). If now is later than earliest, the clock that shows now may be ahead. The steps
 // up to now are then marked as an unsure [Claim] marks its step, and don't block the codes of the
 // time before now.
