@@ -15,9 +15,9 @@ import (
 // codesInARound is the number of codes in a round, one after the other.
 const codesInARound = 20
 
-// latencyOfCodes compares the latency of a code on SQLite, including its writes to the ledger, with
-// that of the two commits that it needs: one before the code is compared, one with the outcome. The
-// bare side only writes the same rows in as many durable transactions.
+// latencyOfCodes measures how long the answer to a code takes on SQLite, including the writes to the
+// ledger. The bare side only writes the same rows in two durable transactions, since a sign-in commits
+// once before it compares the code, and once with the outcome.
 func (b *bench) latencyOfCodes() {
 	targets := map[string]*target{"right": atMost(1.3), "wrong": atMost(1.5)}
 	for _, kind := range codeKinds {

@@ -104,8 +104,8 @@ type codeCost struct {
 // large, so that their rows lie on different pages, and prime.
 const scattered = 7919
 
-// changeRows changes the rows that a right code of account i changes, in the same number of
-// transactions. It doesn't read rows.
+// changeRows makes the changes of rows that a sign-in of account i with a right code makes, in as
+// many transactions as it. It doesn't read rows.
 func (t *population) changeRows(d *db.DB, i int, at time.Time) error {
 	var (
 		now             = db.At{Time: at}

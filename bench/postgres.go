@@ -255,8 +255,8 @@ func (g *postgres) pgbench(url, script string, clients int) sample {
 	g.must(err)
 	file := filepath.Join(g.TempDir(), "code.sql")
 	g.must(os.WriteFile(file, []byte(script), 0o600))
-	// Each client first prepares its statements, so it needs several transactions to
-	// make up for that. With few clients each runs more, or a round would be too short.
+	// Each client first prepares its statements. It runs several transactions, so that this cost
+	// matters little, and more of them if there are few clients, since a short round is inexact.
 	share := max(g.turns, 4*g.turns/clients)
 	command := exec.CommandContext(g.ctx, filepath.Join(programs, "pgbench"), "--no-vacuum", "--protocol=prepared", "--file="+file,
 		"--client="+strconv.Itoa(clients), "--transactions="+strconv.Itoa(share),

@@ -16,7 +16,7 @@ const (
 	// in pages are shorter. With maxReadings it limits the work for one request to 1 or 2 ms.
 	// Plain paths have no limit.
 	maxPathLength = 4 << 10
-	// maxReadings is the maximum number of readings of a path. Unusual paths in real links
+	// maxReadings is how many interpretations of a path are examined. Unusual paths in real links
 	// have fewer than ten.
 	maxReadings = 32
 )
@@ -100,7 +100,7 @@ func isReadable(raw string) bool {
 	return true
 }
 
-// decode percent-decodes the path once. It returns a path that can't be decoded unchanged.
+// decode percent-decodes the path once. If the path can't be decoded, decode returns it as it is.
 func decode(path string) string {
 	decoded, err := url.PathUnescape(path)
 	if err != nil {

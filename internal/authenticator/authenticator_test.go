@@ -247,7 +247,7 @@ func TestPendingEnrolmentsEnd(t *testing.T) {
 		mine, others, eves := f.pending(f.ada, adasSession, testkit.Start), f.pending(f.ada, "other", testkit.Start), f.pending(f.eve, "eve's", testkit.Start)
 		f.do(func(ctx context.Context, tx *db.Tx) error { return RemovePending(ctx, tx, f.ada, adasSession) })
 		if !f.isPending(adasSession, mine.ID, testkit.Start) || f.isPending("other", others.ID, testkit.Start) || !f.isPending("eve's", eves.ID, testkit.Start) {
-			t.Error("RemovePending didn't spare exactly the excepted session and other accounts")
+			t.Error("RemovePending removed the wrong rows; want all of the account's but those of the excepted session, and none of other accounts")
 		}
 		f.do(func(ctx context.Context, tx *db.Tx) error { return RemovePending(ctx, tx, f.ada, "") })
 		if f.isPending(adasSession, mine.ID, testkit.Start) {

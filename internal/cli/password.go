@@ -17,8 +17,8 @@ type passwordInput struct {
 	PasswordStdin bool `help:"Read the password from standard input, as one line."`
 }
 
-// maxPasswordInput is more bytes than the longest allowed password has. A longer input is
-// cut off, and [password.Check] still refuses it as too long.
+// maxPasswordInput is how many bytes of a password are read. It is more than the longest allowed
+// password has, so [password.Check] refuses an input that was cut off here as too long.
 const maxPasswordInput = 16 << 10
 
 // read returns the whole input without one newline at its end. A second line is an error: if read

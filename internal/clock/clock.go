@@ -116,8 +116,8 @@ func (s State) move(now time.Time) State {
 		next.HighWater = now
 	case s.isAnotherLeap(now): // the steady hour begins
 		next.LeaptAt, next.seenAt = now, now
-		// Without this, a server that never runs for an hour would never move its mark,
-		// and no recorded attempt would ever expire.
+		// Without this, a server that is always restarted within an hour would never move
+		// its mark, and recorded attempts would never expire.
 		next.HighWater = s.markPlusRunTime(now)
 	case now.Sub(s.LeaptAt) >= steady:
 		next.HighWater = now

@@ -186,8 +186,8 @@ func (w *Watch) Reference(now time.Time) time.Time {
 	return c.at.wall.Add(w.since(c, now) - c.ahead)
 }
 
-// since returns the time from the comparison c to now, by a clock that can't be set. That
-// time includes the machine's sleep, during which the database's clock ran.
+// since returns the time from the comparison c to now, by a monotonic clock. Time that the machine
+// slept counts, because the database's clock went on.
 func (w *Watch) since(c *comparison, now time.Time) time.Duration {
 	return w.read(now, c.began).running - c.at.running
 }

@@ -2,10 +2,10 @@
 // work that only one of them may do at a time. It owns the tables leases and nodes.
 //
 // A [Job] runs at intervals on every node. A job with Alone runs on one node at a time. Before
-// each run a node takes the job's lease, which is a row with the node's id and an end. While
-// another node's lease lasts, it doesn't run the job. The node that has a lease renews it at its
-// next run, so that the work stays with that node. When the node dies, its lease ends after three
-// pauses of the job and another node takes over; a node that stops ends its leases at once.
+// each run a node takes the job's lease, which is a row with the node's id and an end. A node
+// doesn't run the job while another node holds the lease. The holder renews it at its next run, so
+// that the work stays with that node. When the node dies, its lease ends after three intervals of
+// the job, and another node takes over. A node that stops ends its leases at once.
 //
 // Leases only save work: the clocks of nodes may differ, and a node that froze may
 // wake up after its lease has ended. Work that must happen once needs a condition

@@ -153,7 +153,7 @@ type Config struct {
 		// URL is where mails go: a mail server or a directory. Empty: no mails are sent.
 		URL MailServer `yaml:"url"`
 		// PasswordFile is a file with the password of the user in URL. Others must not be able
-		// to read it, and the group only if root owns it. It is read at the start.
+		// to read it. Its group may read it if root owns it. It is read when the server starts.
 		PasswordFile string `yaml:"password_file"`
 		// CA is a PEM file with the certificates of the CAs that may have issued the mail
 		// server's certificate. It replaces this machine's CAs and is read at the start.

@@ -12,8 +12,8 @@ import (
 // time waiting: for the disk, and on PostgreSQL also for a standby and for other transactions
 // with NOTIFY. The writer that holds the write lock runs its change in the batch, on its own
 // goroutine, and passes the lock and the batch to the next writer in the queue. A writer commits
-// the batch if the queue is empty or the batch is full or too old. Writers that arrive during the
-// commit queue for the next batch. So a writer never waits for others to arrive.
+// the batch if the queue is empty or the batch is full or too old. Writers that arrive while
+// a batch is being committed wait for the next one. So a writer never waits for others to arrive.
 type batching struct {
 	writeLock writeLock
 

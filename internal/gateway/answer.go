@@ -32,7 +32,7 @@ func (g *gateway) cleanAnswer(resp *http.Response) error {
 	return nil
 }
 
-// removedAnswerHeaders are the canonical names of headers of an answer that direct browsers past
+// removedAnswerHeaders are the canonical names of response headers that make a browser bypass
 // Sallyport (Alt-Svc), or that give commands to a proxy in front of Sallyport: for instance to
 // fetch another address, or to cache the answer for all clients.
 var removedAnswerHeaders = []string{

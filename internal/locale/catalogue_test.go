@@ -159,7 +159,7 @@ func testSentencesExist(t *testing.T, c *Catalogue) {
 	for path, text := range sources(t, templates) {
 		for _, m := range inTemplates.FindAllStringSubmatch(text, -1) {
 			if !exists(m[1], m[2]) {
-				t.Errorf("%s: the catalogue %s has no sentence for %s, or n is missing", path, c.Lang, m[0])
+				t.Errorf("%s: the catalogue %s has no sentence for %s, or the placeholder n isn't given", path, c.Lang, m[0])
 			}
 		}
 	}
@@ -172,7 +172,7 @@ func testSentencesExist(t *testing.T, c *Catalogue) {
 					t.Errorf("%s: the prefix %s isn't in families", path, m[1])
 				}
 			case path != "../locale/doc.go" && !exists(m[1], m[2]):
-				t.Errorf("%s: the catalogue %s has no sentence for %s, or n is missing", path, c.Lang, m[0])
+				t.Errorf("%s: the catalogue %s has no sentence for %s, or the placeholder n isn't given", path, c.Lang, m[0])
 			}
 		}
 	}

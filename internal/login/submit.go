@@ -133,7 +133,7 @@ func stageOf(ctx context.Context, q db.Querier, a Attempt, owner account.Account
 	return Next(a.Proofs, kinds, mustChange), nil
 }
 
-// advance stores the attempt at its next stage, or finishes it. tx must have locked the accounts
+// advance moves the attempt to its next stage and stores it, or finishes it. tx must have locked the accounts
 // with [Service.lockAccounts] before its first change; owner is the account that lockAccounts
 // returned.
 func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (Progress, error) {

@@ -57,7 +57,7 @@ type Keys struct {
 }
 
 // OpenKeys opens the database and reads the key ring. It doesn't check that the ring belongs to the
-// database; [Keys.Check] does. The function now is the machine's clock.
+// database; [Keys.Check] does. The parameter now reads the machine's clock.
 func OpenKeys(ctx context.Context, database Database, from secret.Source, now func() time.Time) (*Keys, error) {
 	ring, err := from.Read(ctx)
 	if err != nil {

@@ -286,8 +286,8 @@ func (p *Pump) send(l *lane, m Message) (err error) {
 const (
 	// settleTime limits one attempt to record the result of a try.
 	settleTime = 10 * time.Second
-	// settleTries is the number of attempts: enough to outlast a failover of the database, since a
-	// message whose result isn't recorded is sent again.
+	// settleTries is how often the result of a message is tried to be recorded. A message without a
+	// recorded result is sent again, so these tries outlast a failover of the database.
 	settleTries = 4
 )
 

@@ -84,7 +84,7 @@ func TestCorruptPassesCanBeRevoked(t *testing.T) {
 			return err
 		})
 		if name, err := NameOf(context.Background(), d.Reader(), ada.ID, left[0].ID); err != nil || name != "strong" {
-			t.Errorf("name of a pass that can't be read: %q, %v; want strong", name, err)
+			t.Errorf("name of a pass whose path can't be read: %q, %v; want %q", name, err, "strong")
 		}
 	})
 }

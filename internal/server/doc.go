@@ -17,7 +17,7 @@
 //	  └─ gateway           a panel that Sallyport itself proxies
 //
 // panels.go translates the panels of the configuration into those of access and gateway. Some
-// faults of a configuration show only when the server uses it; faults.go turns the errors that they
-// cause into faults of configuration keys. process.go lets another process find this one and make it
+// mistakes in a configuration show only when the server uses it; faults.go turns the errors that
+// they cause into messages that name the configuration key. process.go lets another process find this one and make it
 // reload.
 package server

@@ -29,7 +29,7 @@ type mails struct {
 }
 
 // mailSender returns the sender of mails, or nil if no mail is configured. If mail.notices is off,
-// the sender wants no notices. An error means that mail is configured but can't be sent. The sender
+// no notices are stored for the sender. An error means that mail is configured but can't be sent. The sender
 // is valid even then: commands don't send mails, but need a sender to store them.
 func mailSender(cfg config.Config, d *db.DB, links *recovery.Service) (*outbox.Sender, error) {
 	if cfg.Mail.URL == (config.MailServer{}) {

@@ -44,8 +44,8 @@ func NewCA(t testing.TB) *CA {
 	return ca
 }
 
-// sign makes a certificate and its key. The authority's key signs the certificate. For the
-// authority's own certificate, when it has no key yet, the new key does.
+// sign makes a certificate and its key. The authority's key signs the certificate. If the
+// authority has no key yet, this is its own certificate, which the new key signs.
 func (ca *CA) sign(template *x509.Certificate, from, to time.Time) (der []byte, key *ecdsa.PrivateKey) {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -24,8 +24,8 @@ const (
 // slowBy is how late a slow wire forwards.
 const slowBy = 100 * time.Millisecond
 
-// What PostgreSQL's clients send to end a transaction, and as the first statement of a
-// connection that listens for changes.
+// The messages with which clients of PostgreSQL end a transaction, and the one with which a
+// connection begins to listen for changes.
 var (
 	commit  = []byte("Q\x00\x00\x00\x0bcommit\x00")
 	listens = []byte("LISTEN ")

@@ -76,7 +76,7 @@ func TestAttack166PolicyDateComesForCachedVisits(t *testing.T) {
 			t.Errorf("a script at the date: %d, want 401", got)
 		}
 		if a := panels.Navigate(b, panels.Radio+"/page?x=1"); !strings.Contains(a.Body, "Until it’s on, nothing else opens here.") {
-			t.Errorf("a page at the date: %s, want the start of the wizard\n%s", portal.Summary(a), a.Body)
+			t.Errorf("a page, once the policy's date has passed: %s, want the start of the wizard\n%s", portal.Summary(a), a.Body)
 		}
 		if s := panels.Received(t, b.Get(panels.Radio+"/status/now")); s.Header.Get("Remote-User") != "" {
 			t.Errorf("at the date, on an open path: Remote-User %q, want none", s.Header.Get("Remote-User"))

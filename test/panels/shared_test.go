@@ -192,7 +192,7 @@ func TestFormsOnASharedHostCarryTheirProof(t *testing.T) {
 		// The form for a new password already has a field for the current one.
 		changed := "a new and much longer one"
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", changed); a.Status != http.StatusOK || !strings.Contains(a.Body, `name="code"`) {
-			t.Errorf("a new password without a code: %s, want the form with a field for it\n%s", portal.Summary(a), a.Body)
+			t.Errorf("a new password that was sent without a code: %s, want the form with a field for the code\n%s", portal.Summary(a), a.Body)
 		}
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", changed, "code", phone.Code(0)); a.Location != "/settings/security?notice=password_changed" {
 			t.Errorf("a new password with a code: %s, want the notice password_changed\n%s", portal.Summary(a), a.Body)

@@ -259,7 +259,7 @@ func (h *hostileServers) lostAnswers(t *testing.T) {
 			try(1)
 			h.send(t, 14*time.Minute)
 			if got := len(h.good.Mails()) - before; got != 1 || h.unsent(t) != 1 {
-				t.Fatalf("a server that %s has read %d copies after 14 minutes, and %d mails wait; want one each", name, got, h.unsent(t))
+				t.Fatalf("server that %s: after 14 minutes it has received %d copies of the mail, and %d mails wait; want 1 and 1", name, got, h.unsent(t))
 			}
 			if repaired {
 				h.good.Answer(smtpd.Script{})

@@ -15,7 +15,7 @@ type Try struct {
 	Units int
 }
 
-// Ledger returns the entries in a bucket of the account name. The map's keys are the devices.
+// Ledger returns what a bucket of the account with this name has, by the id of the device.
 func Ledger(t *testing.T, p *Portal, name, bucket string) map[string][]Try {
 	t.Helper()
 	type row struct {
