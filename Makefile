@@ -24,10 +24,10 @@ TEST := go test -vet=off
 # server, package tools, whole set-ups, the previous release. They are make interop, without the
 # race detector.
 INTEROP := ./test/doctor ./test/documents ./test/faults ./test/mailserver ./test/nodes ./test/upgrade
-# Series of years, scripts, kills and thousands of requests in a row: under the race
+# Series of years, scripts, kills and thousands of requests in a row, as bench sends: under the race
 # detector, which makes SQLite 20 times as slow, they would take minutes. What they do side by
 # side other tests do under it.
-SERIES := Test(Attack(11Years|136Kills|147Killed|14[A-Z]|4Many|7And150|8Aliases|21Notices|22Instance|24Spread|37Used|52Ways|69Names|74Attempt|129|131And132|142|150|157|R21Forwarded)|Flows|NoAccountFills|ReadyzTellsOfStandbys|ACME|R22NoReader|R22ScopeHolds|AWindowHasThreeCodes|D3Flood|AttackD7Time)
+SERIES := Test(QuickRunGives|GatewayIsMeasured|MixedLoad|NoticesAreMeasured|BinaryCanBeCompared|Attack(11Years|136Kills|147Killed|14[A-Z]|4Many|7And150|8Aliases|21Notices|22Instance|24Spread|37Used|52Ways|69Names|74Attempt|129|131And132|142|150|157|R21Forwarded)|Flows|NoAccountFills|ReadyzTellsOfStandbys|ACME|R22NoReader|R22ScopeHolds|AWindowHasThreeCodes|D3Flood|AttackD7Time)
 # The race detector brings a check of pointer arithmetic, which takes an eighth of the time in
 # SQLite, whose translated C does arithmetic on every pointer.
 RACE := -race '-gcflags=modernc.org/...=-d=checkptr=0'
