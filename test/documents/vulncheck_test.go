@@ -20,6 +20,7 @@ func TestVulncheckFailsOnlyForAVulnerabilityThatIsCalled(t *testing.T) {
 			"index/vulns.json":   `[{"id": "GO-2026-9999", "modified": "2026-01-01T00:00:00Z"}]`,
 			"ID/GO-2026-9999.json": `{"schema_version": "1.3.1", "id": "GO-2026-9999", "modified": "2026-01-01T00:00:00Z",
 				"published": "2026-01-01T00:00:00Z", "summary": "Made up for a test", "details": "Made up for a test.",
+				"database_specific": {"url": "https://pkg.go.dev/vuln/GO-2026-9999"},
 				"affected": [{"package": {"name": "stdlib", "ecosystem": "Go"},
 					"ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}]}],
 					"ecosystem_specific": {"imports": [{"path": "crypto/rand", "symbols": ["` + function + `"]}]}}]}`,
