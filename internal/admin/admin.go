@@ -15,7 +15,6 @@ import (
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/recovery"
-	"github.com/sallyport/sallyport/internal/session"
 )
 
 //go:embed templates/*.html
@@ -97,20 +96,11 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 
 // identify reads the request's session, and the facts about its account that pages show.
 func (s *server) identify(req *page.Request) error {
-	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.From.Session, s.Login.Life, s.Login.Clock())
-	if errors.Is(err, db.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	if err := req.ReadSession(s.Login); err != nil || !req.IsSignedIn() {
 		return err
 	}
-	req.Me = login.Me{Session: held, Account: owner, From: req.From}
-	s.Entry.NoteSessionUse(held)
-	if req.TwoFactor, req.CodesLeft, err = s.Login.SecondFactor(req.Context(), owner); err != nil || !req.TwoFactor {
-		return err
-	}
-	req.Wrong, err = s.Login.WrongCodes(req.Context(), owner)
-	return err
+	s.Entry.NoteSessionUse(req.Me.Session)
+	return req.ReadSecondFactor(s.Login)
 }
 
 // returnPathOf returns the path of the page to which the browser returns after a sign-in or

@@ -2,14 +2,17 @@ package page
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
 )
 
 // Request is a request with its answer and its session.
@@ -70,6 +73,28 @@ func (r *Request) Frame(title *locale.Message, tab string) Frame {
 		f.Wrong = r.Wrong
 	}
 	return f
+}
+
+// ReadSession reads the request's session and its account into r.Me. Without a valid session, r.Me
+// stays as it is, and IsSignedIn returns false.
+func (r *Request) ReadSession(l *login.Service) error {
+	held, owner, err := session.ByToken(r.Context(), l.DB.Reader(), r.From.Session, l.Life, l.Clock())
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		r.Me = login.Me{Session: held, Account: owner, From: r.From}
+	}
+	return err
+}
+
+// ReadSecondFactor reads what pages show about the second factor of r.Me.
+func (r *Request) ReadSecondFactor(l *login.Service) (err error) {
+	if r.TwoFactor, r.CodesLeft, err = l.SecondFactor(r.Context(), r.Me.Account); err != nil || !r.TwoFactor {
+		return err
+	}
+	r.Wrong, err = l.WrongCodes(r.Context(), r.Me.Account)
+	return err
 }
 
 // ID returns the id in the request's path, or "" if the path has no valid id. No row has the id "",

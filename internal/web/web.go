@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/health"
 	"github.com/sallyport/sallyport/internal/locale"
@@ -22,7 +20,6 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/recovery"
 	"github.com/sallyport/sallyport/internal/secret"
-	"github.com/sallyport/sallyport/internal/session"
 )
 
 // Options are the parameters of [New] and [NewPanelHost].
@@ -195,26 +192,15 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 // identify reads the request's session. If the route requires a session, it also reads what the
 // pages show about the account.
 func (s *server) identify(req *page.Request, needs access.Requirement) error {
-	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.From.Session, s.Login.Life, s.Login.Clock())
-	if errors.Is(err, db.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	err := req.ReadSession(s.Login)
+	if err != nil || !req.IsSignedIn() || needs == access.Public {
 		return err
 	}
-	req.Me = login.Me{Session: held, Account: owner, From: req.From}
-	if needs == access.Public {
-		return nil
-	}
-	s.Entry.NoteSessionUse(held)
-	if req.Policy, err = s.Entry.PolicyOf(req.Context(), s.Login.DB.Reader(), owner.ID); err != nil {
+	s.Entry.NoteSessionUse(req.Me.Session)
+	if req.Policy, err = s.Entry.PolicyOf(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID); err != nil {
 		return err
 	}
-	if req.TwoFactor, req.CodesLeft, err = s.Login.SecondFactor(req.Context(), owner); err != nil || !req.TwoFactor {
-		return err
-	}
-	req.Wrong, err = s.Login.WrongCodes(req.Context(), owner)
-	return err
+	return req.ReadSecondFactor(s.Login)
 }
 
 // redirect is like [page.Site.Redirect], but a redirect that would continue to a panel goes to
