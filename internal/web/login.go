@@ -31,7 +31,7 @@ func (s signIn) loginPage(req *page.Request, returnURL string) loginPage {
 func (s signIn) getLogin(req *page.Request) error {
 	data := s.loginPage(req, req.URL.Query().Get("return"))
 	if req.IsSignedIn() {
-		s.redirect(req, data.Return) // another tab finished the sign-in, or it was a double click
+		s.redirect(req, data.Return, s.noticeForSignedIn(req)...) // another tab finished the sign-in, or it was a double click
 		return nil
 	}
 	data.Username = s.linkedName(req)
@@ -39,6 +39,16 @@ func (s signIn) getLogin(req *page.Request) error {
 		s.SetCookie(req.W, cookiesCookie, "1", cookiesCookieLife)
 	}
 	return s.Render(req, http.StatusOK, "login", &data)
+}
+
+// noticeForSignedIn returns the part of a query with the notice that the sign-in page was to show, if
+// the notice also concerns a user who is signed in, such as one who asked for a new password.
+func (s signIn) noticeForSignedIn(req *page.Request) []string {
+	switch name := req.URL.Query().Get("notice"); name {
+	case "mail_sent", "password_set", "email_restored":
+		return []string{"notice", name}
+	}
+	return nil
 }
 
 // linkedName returns the name of the account whose one-time link this browser just used, or "".
@@ -371,7 +381,10 @@ func (s signIn) postLogout(req *page.Request) error {
 			return err
 		}
 	}
-	s.SetCookie(req.W, page.SessionCookie, "", 0)
+	// The next user of the browser must not be led to pages of this one.
+	for _, name := range []string{page.SessionCookie, page.ReturnCookie, onwardCookie} {
+		s.SetCookie(req.W, name, "", 0)
+	}
 	if s.isShared() && s.Panels[0].ForgetAtSignOut {
 		forgetPanel(req.W.Header(), req.Request)
 	}
