@@ -145,7 +145,7 @@ func (s *server) actionPage(req *page.Request, one action) (account.Account, *ac
 	}
 	data := &actionPage{
 		Frame: req.Frame(locale.Say("admin.action", "what", one.title, "name", target.Name), tabAccounts), Heading: one.title, Means: s.saying(one.means, one.byMail),
-		Told: s.Recovery.HasMail() && target.Email != "" && one.do != access.Unlock,
+		Told: s.Recovery.HasMail() && target.Email != "" && target.EmailRefusedAt.IsZero() && one.do != access.Unlock,
 		Name: target.Name, URL: accountPath(target) + "/" + one.name, Back: accountPath(target), Danger: one.danger, MaxReason: maxReason, AsksName: one.do == access.Remove,
 	}
 	if one.do == access.SetRole {
