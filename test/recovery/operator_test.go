@@ -23,31 +23,39 @@ import (
 
 const newWizard = "/settings/security/authenticators/new"
 
+// mailed calls issue, which makes the server mail a link to the address that it returns. It returns
+// the ticket of the link.
+func mailed(t *testing.T, p *portal.Portal, issue func() (to string, err error)) string {
+	t.Helper()
+	p.Clock.Move(time.Second) // so that this mail has a later time than the others
+	to, err := issue()
+	testkit.Check(t, err)
+	return lastTicket(t, p, to)
+}
+
 // invite makes the server mail an invitation, and returns the invitation's ticket.
 func invite(t *testing.T, p *portal.Portal, name string) string {
 	t.Helper()
-	p.Clock.Move(time.Second) // so that this mail has a later time than the others
-	to, _, err := p.Manage.Accounts.InviteByMail(t.Context(), manage.CommandLine(), account.Account{Name: name, Email: name + "@example.com"})
-	testkit.Check(t, err)
-	return lastTicket(t, p, to)
+	return mailed(t, p, func() (string, error) {
+		to, _, err := p.Manage.Accounts.InviteByMail(t.Context(), manage.CommandLine(), account.Account{Name: name, Email: name + "@example.com"})
+		return to, err
+	})
 }
 
 // resetByMail resets the account's second factor, and returns the ticket of the mailed link.
 func resetByMail(t *testing.T, p *portal.Portal, name string) string {
 	t.Helper()
-	p.Clock.Move(time.Second) // so that this mail has a later time than the others
-	to, err := p.Manage.Authenticators.ResetTwoFactorByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
-	testkit.Check(t, err)
-	return lastTicket(t, p, to)
+	return mailed(t, p, func() (string, error) {
+		return p.Manage.Authenticators.ResetTwoFactorByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
+	})
 }
 
 // letInByMail makes the server mail a let-in link, and returns the link's ticket.
 func letInByMail(t *testing.T, p *portal.Portal, name string) string {
 	t.Helper()
-	p.Clock.Move(time.Second) // so that this mail has a later time than the others
-	to, err := p.Manage.Links.LetInByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
-	testkit.Check(t, err)
-	return lastTicket(t, p, to)
+	return mailed(t, p, func() (string, error) {
+		return p.Manage.Links.LetInByMail(t.Context(), manage.CommandLine(), portal.MustAccount(t, p, name))
+	})
 }
 
 // isDead fails the test if an operator's link still works.
