@@ -54,7 +54,7 @@ func TestOwnerChangesNoOtherAccount(t *testing.T) {
 		}
 		for _, name := range []string{"let-in link", "new pass"} {
 			if err := changes[name](ada); err != nil {
-				t.Errorf("%s of the own account: %v, want no error", name, err)
+				t.Errorf("%s of ada's own account: %v, want no error", name, err)
 			}
 		}
 	})
